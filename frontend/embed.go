@@ -1,0 +1,2 @@
+// Package frontend holds the built dashboard, embedded into the server's binary.
+package frontend

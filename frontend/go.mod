@@ -1,0 +1,3 @@
+module restic-manager/frontend
+
+go 1.26.0

@@ -1,0 +1,3 @@
+module restic-manager/shared
+
+go 1.26.0

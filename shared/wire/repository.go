@@ -1,0 +1,121 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+var (
+	host       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
+	user       = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+	bucket     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	objectPath = regexp.MustCompile(`^[A-Za-z0-9._/@+=~-]*$`)
+)
+
+// CheckRepositoryURL checks a restic repository location and returns it in the form restic gets. A
+// location is code, not data: rclone's may run programs, and restic gives sftp's host to ssh unguarded.
+// Allowed are an absolute local path, rest:http(s)://, s3:, b2:, azure:, gs:, swift: and sftp:. Passwords
+// in it are refused: they belong in the environment. Source: restic doc, "Preparing a new repository".
+func CheckRepositoryURL(s string) (string, error) {
+	if s == "" || len(s) > maxPathLen || !utf8.ValidString(s) || strings.ContainsFunc(s, isControl) {
+		return "", fmt.Errorf("repository: give a location of 1 to %d printable characters", maxPathLen)
+	}
+	if strings.HasPrefix(s, "/") {
+		return localPath(s)
+	}
+	scheme, rest, ok := strings.Cut(s, ":")
+	if !ok {
+		return "", errors.New("repository: give an absolute path or one of rest:, s3:, b2:, azure:, gs:, swift:, sftp:")
+	}
+	switch scheme {
+	case "local":
+		return localPath(rest)
+	case "rest":
+		return restURL("rest:", rest)
+	case "s3":
+		if strings.HasPrefix(rest, "http://") || strings.HasPrefix(rest, "https://") {
+			return restURL("s3:", rest)
+		}
+		h, p, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
+		if !host.MatchString(hostOnly(h)) || p == "" || !objectPath.MatchString(p) {
+			return "", errors.New("repository: give s3:HOST/BUCKET/PATH or s3:https://HOST/BUCKET/PATH")
+		}
+		return "s3:" + h + "/" + p, nil
+	case "b2", "azure", "gs", "swift":
+		b, p, _ := strings.Cut(rest, ":")
+		if !bucket.MatchString(b) || !objectPath.MatchString(p) {
+			return "", fmt.Errorf("repository: give %s:BUCKET:PATH", scheme)
+		}
+		return scheme + ":" + b + ":" + p, nil
+	case "sftp":
+		return sftpURL(rest)
+	case "rclone":
+		return "", errors.New("repository: rclone remotes can run programs and are not taken; use rest:, s3: or sftp:")
+	}
+	return "", fmt.Errorf("repository: %.20q is not a scheme this product takes; use an absolute path or rest:, s3:, b2:, azure:, gs:, swift:, sftp:", scheme)
+}
+
+func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
+
+func localPath(p string) (string, error) {
+	if !path.IsAbs(p) || path.Clean(p) == "/" {
+		return "", errors.New("repository: give the absolute path of a folder")
+	}
+	return path.Clean(p), nil
+}
+
+func hostOnly(h string) string {
+	name, port, ok := strings.Cut(h, ":")
+	if !ok {
+		return h
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		return "" // matches nothing
+	}
+	return name
+}
+
+func restURL(prefix, s string) (string, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+		return "", fmt.Errorf("repository: give %shttps://HOST/PATH", prefix)
+	}
+	if u.User != nil {
+		return "", errors.New("repository: no name or password in the address; set RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD (or the backend's keys) in the environment")
+	}
+	ip6 := strings.HasPrefix(u.Host, "[")
+	if !ip6 && !host.MatchString(hostOnly(u.Host)) || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" || !objectPath.MatchString(u.Path) {
+		return "", fmt.Errorf("repository: give %shttps://HOST[:PORT]/PATH with letters, digits and . _ / @ + = ~ - in the path", prefix)
+	}
+	return prefix + u.Scheme + "://" + u.Host + u.EscapedPath(), nil
+}
+
+func sftpURL(rest string) (string, error) {
+	const help = "repository: give sftp:USER@HOST:/PATH or sftp://USER@HOST:PORT//PATH"
+	if after, ok := strings.CutPrefix(rest, "//"); ok {
+		login, p, ok := strings.Cut(after, "/")
+		u, h := "", login
+		if at := strings.LastIndex(login, "@"); at >= 0 {
+			u, h = login[:at], login[at+1:]
+		}
+		if !ok || u != "" && !user.MatchString(u) || !host.MatchString(hostOnly(h)) || strings.HasPrefix(p, "-") {
+			return "", errors.New(help)
+		}
+		return "sftp://" + login + "/" + p, nil
+	}
+	login, p, ok := strings.Cut(rest, ":")
+	u, h := "", login
+	if at := strings.LastIndex(login, "@"); at >= 0 {
+		u, h = login[:at], login[at+1:]
+	}
+	if !ok || p == "" || u != "" && !user.MatchString(u) || !host.MatchString(h) || strings.HasPrefix(p, "-") {
+		return "", errors.New(help)
+	}
+	return "sftp:" + login + ":" + p, nil
+}
