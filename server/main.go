@@ -1,8 +1,8 @@
 package main
 
 import (
-	_ "github.com/coreos/go-systemd/v22/daemon"
 	_ "github.com/alecthomas/kong"
+	_ "github.com/coreos/go-systemd/v22/daemon"
 	_ "github.com/danielgtaylor/huma/v2/adapters/humaecho"
 	_ "github.com/glebarez/sqlite"
 	_ "github.com/jackc/pgx/v5/stdlib"

@@ -1,0 +1,331 @@
+// Package database opens the one database, SQLite or PostgreSQL, and gives transactions on it: with the
+// clock that decides, with the topics that wake waiters after the commit, and with the audit trail that
+// commits or vanishes with the change it tells of. fleet and access stand on it.
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/glebarez/sqlite"
+	"github.com/jackc/pgx/v5/pgconn"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"restic-manager/migrations"
+)
+
+// Options say which database and how to look at it.
+type Options struct {
+	// URL is postgres://… or postgresql://…, or the path of an SQLite file.
+	URL string
+	// MaxConnections bounds the pool on PostgreSQL; 0 is 20.
+	MaxConnections int
+	// Now replaces the deciding clock, for tests; nil is the database's clock on PostgreSQL and the
+	// process's on SQLite.
+	Now func() time.Time
+	// Log takes what goes wrong in the background; nil discards.
+	Log *slog.Logger
+}
+
+// DB is an open database. Reads may run beside each other; on SQLite all writes go through one
+// connection, so that they queue in the process and not in busy loops.
+type DB struct {
+	// Hub tells waiters what changed, here and on other replicas.
+	Hub *Hub
+
+	read, write *gorm.DB
+	url         string
+	postgres    bool
+	now         func() time.Time
+	log         *slog.Logger
+	stop        context.CancelFunc
+	listening   chan struct{}
+}
+
+// Open connects and starts to listen for other replicas' topics. The schema is not touched; see Migrate.
+func Open(ctx context.Context, o Options) (*DB, error) {
+	d := &DB{url: o.URL, postgres: IsPostgres(o.URL), now: o.Now, log: o.Log, listening: make(chan struct{})}
+	if d.log == nil {
+		d.log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if d.postgres {
+		err = d.openPostgres(o)
+	} else {
+		err = d.openSQLite()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Ping(ctx); err != nil {
+		d.closePools()
+		return nil, fmt.Errorf("connect to the database %s: %w", Redact(o.URL), err)
+	}
+	d.Hub = newHub(d.clock)
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	d.stop = stop
+	if d.postgres {
+		go d.listen(background)
+	} else {
+		close(d.listening)
+	}
+	return d, nil
+}
+
+// IsPostgres reports whether the URL names a PostgreSQL database.
+func IsPostgres(u string) bool {
+	return strings.HasPrefix(u, "postgres://") || strings.HasPrefix(u, "postgresql://")
+}
+
+// Redact hides the password of a database URL.
+func Redact(u string) string {
+	if !IsPostgres(u) {
+		return u
+	}
+	parsed, err := url.Parse(u)
+	if err != nil {
+		return "postgres://…"
+	}
+	q := parsed.Query()
+	for _, k := range []string{"password", "sslpassword"} {
+		if q.Has(k) {
+			q.Set(k, "xxxxx")
+		}
+	}
+	parsed.RawQuery = q.Encode()
+	return parsed.Redacted()
+}
+
+func (d *DB) config() *gorm.Config {
+	return &gorm.Config{
+		SkipDefaultTransaction: true,
+		TranslateError:         true,
+		Logger:                 logger.Discard, // errors are returned, and logged where they end
+		NowFunc:                func() time.Time { return Truncate(time.Now()) },
+	}
+}
+
+func (d *DB) openPostgres(o Options) error {
+	db, err := gorm.Open(postgres.New(postgres.Config{DSN: o.URL}), d.config())
+	if err != nil {
+		return fmt.Errorf("open the database %s: %w", Redact(o.URL), redactError(err, o.URL))
+	}
+	pool, err := db.DB()
+	if err != nil {
+		return err
+	}
+	size := o.MaxConnections
+	if size == 0 {
+		size = 20
+	}
+	pool.SetMaxOpenConns(size)
+	pool.SetMaxIdleConns(size)
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	d.read, d.write = db, db
+	return nil
+}
+
+// openSQLite: WAL, and synchronous=FULL, because what was answered must be on disk; NORMAL could take back
+// an acknowledged start at a power cut (https://www.sqlite.org/pragma.html#pragma_synchronous).
+func (d *DB) openSQLite() error {
+	path, err := filepath.Abs(d.url)
+	if err != nil {
+		return err
+	}
+	open := func(extra string, connections int) (*gorm.DB, error) {
+		dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)" +
+			"&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)" + extra
+		db, err := gorm.Open(sqlite.Open(dsn), d.config())
+		if err != nil {
+			return nil, fmt.Errorf("open the database %s: %w", path, err)
+		}
+		pool, err := db.DB()
+		if err != nil {
+			return nil, err
+		}
+		pool.SetMaxOpenConns(connections)
+		pool.SetMaxIdleConns(connections)
+		return db, nil
+	}
+	if d.write, err = open("&_txlock=immediate", 1); err != nil {
+		return err
+	}
+	if d.read, err = open("&_pragma=query_only(1)", 8); err != nil {
+		d.read = d.write
+		d.closePools()
+		return err
+	}
+	return nil
+}
+
+func redactError(err error, u string) error {
+	return errors.New(strings.ReplaceAll(err.Error(), u, Redact(u)))
+}
+
+// Close ends the background work and closes the pools.
+func (d *DB) Close() error {
+	d.stop()
+	<-d.listening
+	d.Hub.Close()
+	return d.closePools()
+}
+
+func (d *DB) closePools() error {
+	var errs error
+	for _, g := range []*gorm.DB{d.write, d.read} {
+		if g == nil {
+			continue
+		}
+		if pool, err := g.DB(); err == nil {
+			errs = errors.Join(errs, pool.Close())
+		}
+	}
+	return errs
+}
+
+// Postgres reports which of the two engines this is.
+func (d *DB) Postgres() bool { return d.postgres }
+
+// Ping asks the database for a sign of life.
+func (d *DB) Ping(ctx context.Context) error {
+	pool, err := d.write.DB()
+	if err != nil {
+		return err
+	}
+	return pool.PingContext(ctx)
+}
+
+// Migrate brings the schema up to date, under a lock that other replicas wait for.
+func (d *DB) Migrate(ctx context.Context) error {
+	return d.withMigrations(func(pool *sql.DB, dialect migrations.Dialect) error {
+		return migrations.Up(ctx, pool, dialect)
+	})
+}
+
+// MigrationStatus tells which migrations are there and which of them are applied.
+func (d *DB) MigrationStatus(ctx context.Context) (status []migrations.Status, err error) {
+	err = d.withMigrations(func(pool *sql.DB, dialect migrations.Dialect) error {
+		status, err = migrations.State(ctx, pool, dialect)
+		return err
+	})
+	return status, err
+}
+
+// CheckSchema is an error when the schema is older or newer than this program's.
+func (d *DB) CheckSchema(ctx context.Context) error {
+	return d.withMigrations(func(pool *sql.DB, dialect migrations.Dialect) error {
+		return migrations.Check(ctx, pool, dialect)
+	})
+}
+
+func (d *DB) withMigrations(do func(*sql.DB, migrations.Dialect) error) error {
+	pool, err := d.write.DB()
+	if err != nil {
+		return err
+	}
+	if d.postgres {
+		return do(pool, migrations.Postgres)
+	}
+	return do(pool, migrations.SQLite)
+}
+
+// Read is a handle for reading; nothing is written through it.
+func (d *DB) Read(ctx context.Context) *gorm.DB { return d.read.WithContext(ctx) }
+
+// Tx is one transaction: gorm's handle, the time that decides within it, and the topics to tell after it.
+type Tx struct {
+	*gorm.DB
+	// Now is the deciding clock, read once, in UTC and whole microseconds.
+	Now time.Time
+
+	postgres bool
+	replica  string
+	topics   []string
+}
+
+// Postgres reports which of the two engines this is.
+func (t *Tx) Postgres() bool { return t.postgres }
+
+// Write runs fn in one transaction and commits unless fn fails. After a deadlock, a serialization failure
+// or a busy database nothing has happened, and fn is run again, at most 5 times: it must have no effects
+// of its own. Source: PostgreSQL manual, "Serialization Failure Handling".
+func (d *DB) Write(ctx context.Context, fn func(tx *Tx) error) error {
+	for try := 1; ; try++ {
+		topics, err := d.writeOnce(ctx, fn)
+		if err == nil {
+			d.Hub.Publish(topics...)
+			return nil
+		}
+		if try == 5 || !transient(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(rand.N(time.Duration(try) * 20 * time.Millisecond)):
+		}
+	}
+}
+
+func (d *DB) writeOnce(ctx context.Context, fn func(tx *Tx) error) ([]string, error) {
+	var topics []string
+	err := d.write.WithContext(ctx).Transaction(func(g *gorm.DB) error {
+		tx := &Tx{DB: g, postgres: d.postgres, replica: d.Hub.replica}
+		if d.postgres && d.now == nil {
+			if err := g.Raw("SELECT clock_timestamp()").Scan(&tx.Now).Error; err != nil {
+				return fmt.Errorf("read the database's clock: %w", err)
+			}
+			tx.Now = Truncate(tx.Now)
+		} else {
+			tx.Now = d.clock()
+		}
+		if err := fn(tx); err != nil {
+			return err
+		}
+		topics = tx.topics
+		return tx.notify()
+	})
+	return topics, err
+}
+
+// transient reports whether the transaction may be run again as it was.
+func transient(err error) bool {
+	if p, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return p.Code == "40001" || p.Code == "40P01" || p.Code == "55P03"
+	}
+	s := err.Error()
+	return strings.Contains(s, "SQLITE_BUSY") || strings.Contains(s, "database is locked")
+}
+
+// Now is the deciding clock outside a transaction.
+func (d *DB) Now(ctx context.Context) (time.Time, error) {
+	if d.postgres && d.now == nil {
+		var t time.Time
+		if err := d.read.WithContext(ctx).Raw("SELECT clock_timestamp()").Scan(&t).Error; err != nil {
+			return time.Time{}, fmt.Errorf("read the database's clock: %w", err)
+		}
+		return Truncate(t), nil
+	}
+	return d.clock(), nil
+}
+
+// clock is the injected clock, or the process's.
+func (d *DB) clock() time.Time {
+	if d.now != nil {
+		return Truncate(d.now())
+	}
+	return Truncate(time.Now())
+}
+
+// Truncate gives the precision that both engines keep: UTC, whole microseconds.
+func Truncate(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
