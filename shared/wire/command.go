@@ -234,6 +234,8 @@ func IsRandomHex(s string) bool { return len(s) == 32 && allHex(s) }
 // IsSHA256 reports whether s is a SHA-256 (or a restic id) in lower-case hex.
 func IsSHA256(s string) bool { return len(s) == 64 && allHex(s) }
 
-func allHex(s string) bool { return !slices.ContainsFunc([]byte(s), func(c byte) bool { return !isLowerHex(c) }) }
+func allHex(s string) bool {
+	return !slices.ContainsFunc([]byte(s), func(c byte) bool { return !isLowerHex(c) })
+}
 
 func isLowerHex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' }

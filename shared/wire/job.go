@@ -42,16 +42,16 @@ type JobError struct {
 
 // Codes of JobError. Rejected jobs carry the first group, failed ones the second, lost ones the third.
 const (
-	CodeGuard           = "guard"            // the host's guard refused; the message names the rule
-	CodeGuardBroken     = "guard_broken"     // guard.yaml is broken: everything is refused
-	CodeInvalidSpec     = "invalid_spec"     // the agent's own check refused the spec
-	CodeUnknownKind     = "unknown_kind"     //
-	CodeResticMissing   = "restic_missing"   // no restic on the machine
-	CodeResticTooOld    = "restic_too_old"   // older than 0.14.0
-	CodeClockSkew       = "clock_skew"       // the clock is off by more than MaxSkew
-	CodePreflight       = "preflight_failed" //
-	CodeNoRepository    = "no_repository"    // neither agent.yaml nor the server names one
-	CodeRestoreTarget   = "restore_target"   // the folder to restore into exists or cannot be made
+	CodeGuard         = "guard"            // the host's guard refused; the message names the rule
+	CodeGuardBroken   = "guard_broken"     // guard.yaml is broken: everything is refused
+	CodeInvalidSpec   = "invalid_spec"     // the agent's own check refused the spec
+	CodeUnknownKind   = "unknown_kind"     //
+	CodeResticMissing = "restic_missing"   // no restic on the machine
+	CodeResticTooOld  = "restic_too_old"   // older than 0.14.0
+	CodeClockSkew     = "clock_skew"       // the clock is off by more than MaxSkew
+	CodePreflight     = "preflight_failed" //
+	CodeNoRepository  = "no_repository"    // neither agent.yaml nor the server names one
+	CodeRestoreTarget = "restore_target"   // the folder to restore into exists or cannot be made
 
 	CodeInterrupted           = "interrupted" // the machine or restic went away in the middle
 	CodeTimeLimit             = "time_limit"
