@@ -1,0 +1,69 @@
+# make run    build all, start server and agent on this machine, back up a real folder
+# make test   everything that can be tested here
+# make bench  what it costs, each figure beside a baseline of the same run
+# make help   the rest
+
+SHELL   := /bin/bash
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+MODULES := shared migrations frontend server agent
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# Names no host of a package registry in a lock file, and downloads no toolchain of its own.
+export GOTOOLCHAIN := local
+export npm_config_omit_lockfile_registry_resolved := true
+
+.PHONY: help build run test check unit e2e bench openapi fuzz clean
+
+help:
+	@echo "make run       build all, start server and agent here, make a demo repository, back up a folder"
+	@echo "make test      all tests: Go with -race on SQLite and PostgreSQL, real restic of both versions"
+	@echo "make bench     benchmarks, each with its baseline in the same run"
+	@echo "make build     static binaries in bin/"
+	@echo "make check     formatting, vet, module boundaries"
+	@echo "make fuzz      each fuzz target for FUZZTIME (30s)"
+	@echo "make openapi   write frontend/openapi.json from the code"
+	@echo "make clean     remove bin/ and the demo's folder"
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/restic-manager ./server
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/restic-manager-agent ./agent
+
+run: build
+	@tools/install restic:restic
+	@exec node tools/run.mjs
+
+# Formatting, vet, and each module by itself: without the workspace a forbidden import does not build.
+check:
+	@test -z "$$(gofmt -l $(MODULES))" || { echo "not formatted:"; gofmt -l $(MODULES); exit 1; }
+	@for m in $(MODULES); do (cd $$m && GOWORK=off go build ./... && GOWORK=off go vet ./...) || exit 1; done
+
+# What the tests stand on: Debian's PostgreSQL, both supported restic versions, systemd's checker.
+WITH = tools/install 'postgresql:/usr/lib/postgresql/*/bin/postgres' systemd:systemd-analyze iproute2:ss procps:pgrep && \
+	RESTIC_MANAGER_TEST_TOOLS=$$(tools/fetch-restic) && export RESTIC_MANAGER_TEST_TOOLS && \
+	RESTIC_MANAGER_TEST_BIN=$(CURDIR)/bin && export RESTIC_MANAGER_TEST_BIN
+
+UNIT = $(shell go list ./shared/... ./migrations/... ./frontend/... ./server/... ./agent/... | grep -v /e2e)
+
+unit: build
+	$(WITH) && tools/postgres with go test -race -timeout 20m $(UNIT)
+
+e2e: build
+	$(WITH) && tools/postgres with go test -race -count=1 -timeout 30m ./server/e2e/...
+
+test: check build
+	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); go test -race -count=1 -timeout 30m ./server/e2e/...'
+
+bench: build
+	$(WITH) && tools/postgres with tools/bench
+
+FUZZTIME ?= 30s
+fuzz:
+	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' $(MODULES) | xargs -n1 dirname | sort -u); do \
+		for f in $$(grep -rhoE '^func Fuzz[A-Za-z0-9_]+' $$p/*_test.go | awk '{print $$2}'); do \
+			echo "$$p $$f"; go test ./$$p -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) || exit 1; done; done
+
+openapi: build
+	bin/restic-manager openapi > frontend/openapi.json
+
+clean:
+	rm -rf bin .run

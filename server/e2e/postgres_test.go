@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"restic-manager/server/database"
+)
+
+// newPostgresDatabase makes an empty database in the test cluster and drops it afterwards.
+func newPostgresDatabase(t testing.TB) string {
+	t.Helper()
+	base := os.Getenv("RESTIC_MANAGER_TEST_POSTGRES")
+	if base == "" {
+		t.Fatal("RESTIC_MANAGER_TEST_POSTGRES is not set: run make test")
+	}
+	name := "e2e_" + strings.ReplaceAll(database.NewID(), "-", "")
+	query(t, base, "CREATE DATABASE "+name)
+	t.Cleanup(func() { query(t, base, "DROP DATABASE "+name+" WITH (FORCE)") })
+	u, err := url.Parse(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+func query(t testing.TB, url, sql string) {
+	t.Helper()
+	c, err := pgx.Connect(context.Background(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(context.Background())
+	if _, err := c.Exec(context.Background(), sql); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// cluster is a PostgreSQL of the test's own, for tests that kill it.
+type cluster struct {
+	t        testing.TB
+	dir, url string
+}
+
+func newCluster(t testing.TB) *cluster {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "restic-manager-e2e-postgres.")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c := &cluster{t: t, dir: dir}
+	t.Cleanup(func() { c.tool("stop") })
+	c.url = strings.TrimSpace(c.tool("start"))
+	return c
+}
+
+func (c *cluster) tool(verb string) string {
+	c.t.Helper()
+	cmd := exec.Command("../../tools/postgres", verb, c.dir)
+	var words strings.Builder
+	cmd.Stderr = &words
+	out, err := cmd.Output()
+	if err != nil {
+		c.t.Fatal(fmt.Errorf("tools/postgres %s: %w: %s", verb, err, words.String()))
+	}
+	return string(out)
+}
+
+// kill is kill -9 of all its processes; again starts it on the same data.
+func (c *cluster) kill()  { c.tool("kill") }
+func (c *cluster) again() { c.tool("again") }

@@ -1,0 +1,343 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"restic-manager/shared/wire"
+)
+
+// running orders a slow backup and waits until restic has sent something.
+func (a *agent) running() job {
+	a.t.Helper()
+	j := a.slowBackup(900)
+	a.server.reaches(j.ID, time.Minute, wire.StateRunning)
+	eventually(a.t, 30*time.Second, "restic works", func() error {
+		if p := a.server.job(j.ID).Progress; p == nil || p.BytesDone == 0 {
+			return fmt.Errorf("progress is %+v", p)
+		}
+		return nil
+	})
+	return j
+}
+
+// endsWell checks what must be true however often something was killed: the job succeeded, restic ran once,
+// the log is whole, no lock is left.
+func (a *agent) endsWell(j job) {
+	a.t.Helper()
+	a.server.reaches(j.ID, 2*time.Minute, wire.StateSucceeded)
+	done := a.server.complete(j.ID)
+	if lines := strings.Count(a.server.log(j.ID), "\n"); done.LogLines == nil || int64(lines) != *done.LogLines {
+		a.t.Errorf("log.txt has %d lines, finish said %v", lines, done.LogLines)
+	}
+	if page := a.listed(); len(page.Snapshots) != 1 {
+		a.t.Errorf("snapshots after one backup: got %d: restic ran more than once, or not at all", len(page.Snapshots))
+	}
+	a.noLocks()
+	eventually(a.t, 30*time.Second, "no process is left", func() error {
+		if left := a.children(); len(left) > 0 {
+			return fmt.Errorf("left: %v", left)
+		}
+		return nil
+	})
+}
+
+// interrupted checks the other end: the machine or restic went away in the middle.
+func (a *agent) interrupted(j job) {
+	a.t.Helper()
+	got := a.server.reaches(j.ID, 3*time.Minute, wire.StateFailed)
+	if got.Error == nil || got.Error.Code != wire.CodeInterrupted {
+		a.t.Errorf("got %s, want %s", got, wire.CodeInterrupted)
+	}
+	// The lock of the killed restic is gone: an exclusive job runs.
+	a.server.run(a.hostID, wire.KindCheck, nil, wire.StateSucceeded)
+	a.noLocks()
+	if page := a.server.snapshots(a.hostID); len(page.Snapshots) != 0 {
+		a.t.Errorf("an interrupted backup has %d snapshots", len(page.Snapshots))
+	}
+}
+
+func TestAgentKilledDuringABackup(t *testing.T) {
+	each(t, func(t *testing.T, v variant) {
+		s := newServer(t, v.database)
+		a := newAgent(t, s, v.restic)
+		a.init()
+		j := a.running()
+		for range 3 {
+			a.restart()
+			a.online()
+		}
+		a.endsWell(j)
+	})
+}
+
+// supervisors are the processes that run restic, told by their command line.
+func (a *agent) supervisors() (pids []int) {
+	for _, pid := range a.children() {
+		cmd, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if bytes.Contains(cmd, []byte("supervise")) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func TestSupervisorKilledDuringABackup(t *testing.T) {
+	each(t, func(t *testing.T, v variant) {
+		s := newServer(t, v.database)
+		a := newAgent(t, s, v.restic)
+		a.init()
+		j := a.running()
+		pids := a.supervisors()
+		if len(pids) == 0 {
+			t.Fatal("no supervisor found")
+		}
+		for _, pid := range pids {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a.interrupted(j)
+	})
+}
+
+// TestMachineRestart kills all at once and tears the log's last line, as a power cut does.
+func TestMachineRestart(t *testing.T) {
+	each(t, func(t *testing.T, v variant) {
+		s := newServer(t, v.database)
+		a := newAgent(t, s, v.restic)
+		a.init()
+		j := a.running()
+		children := a.children()
+		a.kill()
+		for _, pid := range children {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		eventually(t, 10*time.Second, "all are gone", func() error {
+			if left := a.children(); len(left) > 0 {
+				return fmt.Errorf("left: %v", left)
+			}
+			return nil
+		})
+		log := filepath.Join(a.data, "jobs", j.ID, "log.ndjson")
+		f, err := os.OpenFile(log, os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteString(`{"t":"2026-11-23T10:00:00.0000`); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		a.launch()
+		a.interrupted(j)
+	})
+}
+
+func TestServerKilledDuringABackup(t *testing.T) {
+	each(t, func(t *testing.T, v variant) {
+		s := newServer(t, v.database)
+		a := newAgent(t, s, v.restic)
+		a.init()
+		j := a.running()
+		for range 3 {
+			s.restart()
+			a.online()
+		}
+		a.endsWell(j)
+	})
+}
+
+func TestDatabaseKilledDuringABackup(t *testing.T) {
+	for _, r := range restics {
+		t.Run("restic-"+r, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			s := newServerOn(t, c.url)
+			a := newAgent(t, s, r)
+			a.init()
+			j := a.running()
+			c.kill()
+			if answer, err := s.http.Get(s.url + "/healthz"); err != nil || answer.StatusCode != 200 {
+				t.Errorf("healthz without a database: %v, %v", answer, err)
+			}
+			if answer, _ := s.try("GET", "/api/hosts", nil, nil); answer == nil || answer.StatusCode != 503 || answer.Header.Get("Retry-After") == "" {
+				t.Errorf("the API without a database: got %v, want 503 with Retry-After", answer)
+			}
+			c.again()
+			a.endsWell(j)
+			if h := s.host(a.hostID); h.Status != "online" {
+				t.Errorf("the host after the database was away: got %s", h.Status)
+			}
+		})
+	}
+}
+
+func TestServerStopsCleanly(t *testing.T) {
+	for _, db := range databases {
+		t.Run(db, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t, db)
+			a := newAgent(t, s, "0.18.0")
+			if code := s.terminate(t, 15*time.Second); code != 0 {
+				t.Errorf("exit code after SIGTERM: got %d, want 0\n%s", code, tail(s.words(), 20))
+			}
+			s.start()
+			a.online()
+			if code := a.terminate(t, 15*time.Second); code != 0 {
+				t.Errorf("the agent's exit code after SIGTERM: got %d, want 0", code)
+			}
+		})
+	}
+}
+
+// TestServersRepositoryLeavesNoTrace: what the server holds for a host reaches restic, and nothing else.
+func TestServersRepositoryLeavesNoTrace(t *testing.T) {
+	each(t, func(t *testing.T, v variant) {
+		s := newServer(t, v.database)
+		a := enrollAgent(t, s, v.restic)
+		a.repository, a.password = filepath.Join(a.dir, "repository"), "canary-0123456789-password"
+		a.start()
+		s.do("PUT", "/api/hosts/"+a.hostID+"/repository", map[string]any{"url": a.repository, "password": a.password}, nil)
+		a.init()
+		source := filepath.Join(a.dir, "source")
+		oddTree(t, source)
+		j := a.slowBackup(1500)
+		s.reaches(j.ID, time.Minute, wire.StateRunning)
+		for _, pid := range append(a.children(), a.cmd.Process.Pid, s.cmd.Process.Pid) {
+			for _, f := range []string{"cmdline", "environ"} {
+				if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, f)); bytes.Contains(b, []byte(a.password)) {
+					t.Errorf("the password is in /proc/%d/%s", pid, f)
+				}
+			}
+		}
+		s.reaches(j.ID, 2*time.Minute, wire.StateSucceeded)
+		s.complete(j.ID)
+		a.listed()
+		for _, root := range []string{a.dir, s.dir} {
+			err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+				if err != nil || !d.Type().IsRegular() || strings.HasPrefix(p, source) {
+					return nil
+				}
+				if b, err := os.ReadFile(p); err == nil && bytes.Contains(b, []byte(a.password)) {
+					t.Errorf("the password is in %s", p)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if strings.Contains(s.log(j.ID), a.password) {
+			t.Error("the password is in the job's log")
+		}
+	})
+}
+
+// TestTwoReplicas: two servers on one PostgreSQL serve one fleet.
+func TestTwoReplicas(t *testing.T) {
+	url := newPostgresDatabase(t)
+	one := newServerOn(t, url)
+	key := "RESTIC_MANAGER_KEY_FILE=" + filepath.Join(one.dir, "secret.key")
+	two := newServerOn(t, url, key)
+	a := newAgent(t, one, "0.18.0")
+	a.init()
+	source := filepath.Join(a.dir, "source")
+	oddTree(t, source)
+	began := time.Now()
+	j := two.run(a.hostID, wire.KindBackup, map[string]any{"paths": []string{source}}, wire.StateSucceeded)
+	if j.StartedAt == nil {
+		t.Fatalf("got %s", j)
+	}
+	t.Logf("queued at one replica, polled at the other: done after %s", time.Since(began).Round(time.Millisecond))
+	if lines := strings.Count(two.log(j.ID), "\n"); lines == 0 {
+		t.Error("the other replica has no log")
+	}
+	slow := a.running()
+	two.do("POST", "/api/jobs/"+slow.ID+"/cancel", nil, nil)
+	one.reaches(slow.ID, 95*time.Second, wire.StateCanceled)
+	two.do("POST", "/api/hosts/"+a.hostID+"/revoke", nil, nil)
+	eventually(t, 5*time.Second, "the agent hears of it", func() error {
+		if !strings.Contains(a.words(), "revoked") && !strings.Contains(a.words(), "401") && !strings.Contains(a.words(), "unauthorized") {
+			return fmt.Errorf("not yet")
+		}
+		return nil
+	})
+	if h := one.host(a.hostID); h.Status != "revoked" {
+		t.Errorf("the revoked host: got %s", h.Status)
+	}
+	// Another key would seal what the first replica cannot open.
+	third := startProcess(t, filepath.Join(t.TempDir(), "third.log"), []string{"DATABASE_URL=" + url},
+		tool(t, "RESTIC_MANAGER_TEST_BIN", "restic-manager"), "serve", "--listen", freeAddress(t), "--data-dir", t.TempDir())
+	select {
+	case <-third.done:
+		if third.cmd.ProcessState.ExitCode() == 0 || !strings.Contains(third.words(), "key") {
+			t.Errorf("a replica with another key: exit %d, %s", third.cmd.ProcessState.ExitCode(), third.words())
+		}
+	case <-time.After(30 * time.Second):
+		third.kill()
+		t.Error("a replica with another key was let in")
+	}
+}
+
+// TestLiveTail: the log's waiting read and the changes feed, as a browser uses them.
+func TestLiveTail(t *testing.T) {
+	for _, db := range databases {
+		t.Run(db, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t, db)
+			a := newAgent(t, s, "0.18.0")
+			var feed struct {
+				Topics []string `json:"topics"`
+				Next   string   `json:"next"`
+				All    bool     `json:"all"`
+			}
+			s.do("GET", "/api/changes", nil, &feed)
+			j := s.order(a.hostID, wire.KindInit, nil)
+			seen := map[string]bool{}
+			eventually(t, 30*time.Second, "the feed names the job, the list and the host", func() error {
+				s.do("GET", "/api/changes?wait=5&since="+feed.Next, nil, &feed)
+				for _, topic := range feed.Topics {
+					seen[topic] = true
+				}
+				for _, want := range []string{"jobs", "job:" + j.ID, "audit"} {
+					if !seen[want] {
+						return fmt.Errorf("no %s in %v", want, seen)
+					}
+				}
+				return nil
+			})
+			var page struct {
+				Lines []struct {
+					N    int64  `json:"n"`
+					S    string `json:"s"`
+					Text string `json:"text"`
+				} `json:"lines"`
+				Next     int64 `json:"next"`
+				Complete bool  `json:"complete"`
+			}
+			count := int64(0)
+			eventually(t, 30*time.Second, "the tail ends", func() error {
+				s.do("GET", fmt.Sprintf("/api/jobs/%s/log?after=%d&wait=5", j.ID, page.Next), nil, &page)
+				for _, l := range page.Lines {
+					if count++; l.N != count {
+						t.Fatalf("line %d came as number %d", l.N, count)
+					}
+				}
+				if !page.Complete {
+					return fmt.Errorf("%d lines, not complete", count)
+				}
+				return nil
+			})
+			if want := s.job(j.ID).LogLines; want == nil || *want != count {
+				t.Errorf("the tail gave %d lines, finish said %v", count, want)
+			}
+		})
+	}
+}
