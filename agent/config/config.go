@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,11 +77,9 @@ func read(path string) (*Config, error) {
 // Enrolled reports whether the file holds an identity.
 func (c *Config) Enrolled() bool { return c.HostID != "" && c.AgentToken != "" }
 
-// Check refuses values that cannot work. Errors name the key and say what to give.
+// Check refuses values that cannot work; those about the connection are the client's to check. Errors name
+// the key and say what to give.
 func (c *Config) Check() error {
-	if err := CheckServerURL(c.ServerURL, c.InsecureHTTP); err != nil {
-		return err
-	}
 	if !wire.IsUUID(c.HostID) {
 		return errors.New("host_id: not an id that a server gave; enroll this machine again with --force")
 	}
@@ -99,37 +95,8 @@ func (c *Config) Check() error {
 	if c.ResticPath != "" && !filepath.IsAbs(c.ResticPath) {
 		return errors.New("restic_path: give an absolute path")
 	}
-	if c.Proxy != "" {
-		if u, err := url.Parse(c.Proxy); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "socks5" {
-			return errors.New("proxy: give http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")
-		}
-	}
 	return c.checkRepository()
 }
 
 // MaxCertPins is how many pins there may be: the leaf in use and the next one.
 const MaxCertPins = 2
-
-// CheckServerURL wants https://HOST[:PORT][/PATH]; http:// only to loopback, unless insecure is set: the
-// agent's secret would travel in the clear.
-func CheckServerURL(s string, insecure bool) error {
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.Hostname() == "" || u.Opaque != "" || u.Scheme != "http" && u.Scheme != "https" {
-		return errors.New("server_url: give https://HOST, the address of the server")
-	}
-	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return errors.New("server_url: give https://HOST without a name, a password, ? or #")
-	}
-	if u.Scheme == "http" && !insecure && !loopback(u.Hostname()) {
-		return errors.New("server_url: http:// would send the agent's secret in the clear; use https://, or set insecure_http: true if the network is yours alone")
-	}
-	return nil
-}
-
-func loopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
-}

@@ -70,6 +70,10 @@ func plain(n *yaml.Node) error {
 				return fmt.Errorf("line %d: the key %.60q was given in line %d already; keep one of the two", key.Line, key.Value, first)
 			}
 			seen[key.Value] = key.Line
+			// An empty value would be taken for a missing key, and so for the default.
+			if value := n.Content[i+1]; value.Tag == "!!null" {
+				return fmt.Errorf("line %d: the key %.60q has no value; give one or remove the line", key.Line, key.Value)
+			}
 		}
 	}
 	for _, c := range n.Content {

@@ -1,0 +1,128 @@
+package client
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+)
+
+// newTransport keeps few connections: one for the poll and one for the rest, or one HTTP/2 connection.
+func newTransport(o Options, base *url.URL) (*http.Transport, error) {
+	config, err := newTLS(o, base.Hostname())
+	if err != nil {
+		return nil, err
+	}
+	proxy := http.ProxyFromEnvironment
+	if o.Proxy != "" {
+		u, err := url.Parse(o.Proxy)
+		if err != nil || u.Host == "" {
+			return nil, errors.New("proxy: give http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")
+		}
+		proxy = http.ProxyURL(u)
+	}
+	return &http.Transport{
+		Proxy:                 proxy,
+		DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		TLSClientConfig:       config,
+		TLSHandshakeTimeout:   30 * time.Second,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConnsPerHost:   2,
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		// A line that died silently is noticed by its missing answers to pings.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
+	}, nil
+}
+
+// newTLS verifies before a single byte of a request is sent. With pins, the leaf decides instead of the
+// chain; with pins and a CA file both must agree.
+func newTLS(o Options, host string) (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(4)}
+	if o.CAFile != "" {
+		pem, err := os.ReadFile(o.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("ca_file: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("ca_file: %s holds no certificate in PEM", o.CAFile)
+		}
+	}
+	if len(o.CertPins) == 0 {
+		return config, nil
+	}
+	v := verifier{roots: config.RootCAs, both: o.CAFile != "", name: serverName(host), host: host}
+	for _, text := range o.CertPins {
+		pin, err := ParsePin(text)
+		if err != nil {
+			return nil, err
+		}
+		v.pins = append(v.pins, pin)
+	}
+	config.InsecureSkipVerify = true // v verifies, also resumed sessions
+	config.VerifyConnection = v.verify
+	return config, nil
+}
+
+type verifier struct {
+	pins  []Pin
+	roots *x509.CertPool // nil: the system's
+	both  bool           // the chain must hold as well
+	name  string         // the server's name as TLS has it: empty for an address
+	host  string
+}
+
+func (v verifier) verify(s tls.ConnectionState) error {
+	if len(s.PeerCertificates) == 0 {
+		return errors.New("the server showed no certificate")
+	}
+	// A proxy that is spoken to over TLS is not the server: it has its own certificate.
+	if s.ServerName != v.name {
+		return v.chain(s, s.ServerName)
+	}
+	leaf := s.PeerCertificates[0]
+	if !pinned(leaf, v.pins) {
+		return errPin
+	}
+	if now := time.Now(); now.After(leaf.NotAfter) || now.Before(leaf.NotBefore) {
+		return x509.CertificateInvalidError{Cert: leaf, Reason: x509.Expired,
+			Detail: fmt.Sprintf("pinned, but valid from %s to %s; the clock says %s", leaf.NotBefore.UTC().Format(time.DateTime), leaf.NotAfter.UTC().Format(time.DateTime), now.UTC().Format(time.DateTime))}
+	}
+	if v.both {
+		return v.chain(s, v.host)
+	}
+	return nil
+}
+
+func (v verifier) chain(s tls.ConnectionState, name string) error {
+	if name == "" {
+		return errors.New("a proxy without a name cannot be verified; give its name in place of its address")
+	}
+	between := x509.NewCertPool()
+	for _, c := range s.PeerCertificates[1:] {
+		between.AddCert(c)
+	}
+	_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{DNSName: name, Roots: v.roots, Intermediates: between})
+	return err
+}
+
+// serverName is what crypto/tls puts into ConnectionState.ServerName: names without a final dot, nothing
+// for addresses (RFC 6066, section 3).
+func serverName(host string) string {
+	if net.ParseIP(strings.Trim(host, "[]")) != nil {
+		return ""
+	}
+	return strings.TrimRight(host, ".")
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
