@@ -1,0 +1,129 @@
+package access
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/text/unicode/norm"
+
+	"restic-manager/server/fault"
+)
+
+// The cost of one password: OWASP's second argon2id setting (Password Storage Cheat Sheet: m=19 MiB, t=2,
+// p=1). Stored hashes carry their own figures, so raising these leaves old ones good.
+const (
+	argonMemory  = 19 * 1024 // KiB
+	argonTime    = 2
+	argonThreads = 1
+	argonKey     = 32
+	argonSalt    = 16
+)
+
+// hasher bounds how many hashes are computed and how many wait: without a bound, a flood of sign-ins would
+// eat the memory.
+type hasher struct {
+	running chan struct{}
+	waiting chan struct{}
+	dummy   string
+}
+
+func newHasher(parallel int) *hasher {
+	h := &hasher{running: make(chan struct{}, parallel), waiting: make(chan struct{}, parallel+64)}
+	h.dummy = encodeHash(make([]byte, argonSalt), make([]byte, argonKey))
+	return h
+}
+
+// hash makes the PHC string of a password under a new salt.
+func (h *hasher) hash(ctx context.Context, password string) (string, error) {
+	salt := make([]byte, argonSalt)
+	rand.Read(salt)
+	key, err := h.derive(ctx, password, salt, argonMemory, argonTime, argonThreads, argonKey)
+	if err != nil {
+		return "", err
+	}
+	return encodeHash(salt, key), nil
+}
+
+// verify reports whether the password is the hash's. An empty hash costs the same and is never right.
+func (h *hasher) verify(ctx context.Context, hash, password string) (bool, error) {
+	known := hash != ""
+	if !known {
+		hash = h.dummy
+	}
+	p, err := parseHash(hash)
+	if err != nil {
+		return false, err
+	}
+	key, err := h.derive(ctx, password, p.salt, p.memory, p.time, p.threads, uint32(len(p.key)))
+	if err != nil {
+		return false, err
+	}
+	return subtle.ConstantTimeCompare(key, p.key) == 1 && known, nil
+}
+
+func (h *hasher) derive(ctx context.Context, password string, salt []byte, memory, time_ uint32, threads uint8, size uint32) ([]byte, error) {
+	select {
+	case h.waiting <- struct{}{}:
+		defer func() { <-h.waiting }()
+	default:
+		f := fault.New(fault.Unavailable, "busy", "Too many people sign in at once. Try again in a few seconds.")
+		f.RetryAfter = 2 * time.Second
+		return nil, f
+	}
+	select {
+	case h.running <- struct{}{}:
+		defer func() { <-h.running }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return argon2.IDKey(normalize(password), salt, time_, memory, threads, size), nil
+}
+
+// normalize gives one password one form, however a keyboard composes its accents (Unicode NFC).
+func normalize(password string) []byte { return norm.NFC.Bytes([]byte(password)) }
+
+type phc struct {
+	memory, time uint32
+	threads      uint8
+	salt, key    []byte
+}
+
+// encodeHash writes the PHC string format:
+// https://github.com/P-H-C/phc-string-format/blob/master/phc-sf-spec.md
+func encodeHash(salt, key []byte) string {
+	b64 := base64.RawStdEncoding
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonThreads,
+		b64.EncodeToString(salt), b64.EncodeToString(key))
+}
+
+var errHash = errors.New("the stored password hash is damaged; set a new password with restic-manager user reset-password")
+
+func parseHash(s string) (phc, error) {
+	parts := strings.Split(s, "$")
+	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
+		return phc{}, errHash
+	}
+	var p phc
+	if n, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &p.memory, &p.time, &p.threads); n != 3 || err != nil {
+		return phc{}, errHash
+	}
+	var err error
+	if p.salt, err = base64.RawStdEncoding.DecodeString(parts[4]); err != nil {
+		return phc{}, errHash
+	}
+	if p.key, err = base64.RawStdEncoding.DecodeString(parts[5]); err != nil || len(p.key) < 16 {
+		return phc{}, errHash
+	}
+	if p.memory < 8 || p.memory > 1<<20 || p.time < 1 || p.time > 16 || p.threads < 1 || bytes.Equal(p.salt, nil) {
+		return phc{}, errHash
+	}
+	return p, nil
+}
