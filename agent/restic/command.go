@@ -1,7 +1,14 @@
 package restic
 
 import (
+	"bytes"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"restic-manager/shared/wire"
 )
@@ -42,13 +49,156 @@ type Invocation struct {
 	Missing []string `json:"missing,omitempty"`
 	// RestoredTo is the folder a restore writes into.
 	RestoredTo string `json:"restored_to,omitempty"`
+	// Forgets is how many snapshots a forget names.
+	Forgets int `json:"forgets,omitempty"`
 	// DryRun says that nothing is changed: no snapshot of the summary exists.
 	DryRun bool `json:"dry_run,omitempty"`
 }
+
+// passwordFD is the descriptor at which restic reads the password: the first of exec.Cmd's ExtraFiles.
+const passwordFD = "/dev/fd/3"
+
+// maxPassword fits into one page of a pipe, so that writing it never blocks.
+const maxPassword = 4096
 
 // Build makes the command line of an order. It touches no disk and validates the spec and the repository
 // again; its errors are *Error with wire.CodeInvalidSpec, wire.CodeNoRepository or wire.CodeUnknownKind.
 // Everything before "--" is a constant or --known=value; paths and patterns travel in files.
 func Build(a Access, o Order) (Invocation, error) {
-	panic("soon")
+	i, err := a.begin()
+	if err != nil {
+		return Invocation{}, err
+	}
+	if o.Spec == nil {
+		return Invocation{}, coded(wire.CodeInvalidSpec, "spec: there is none")
+	}
+	if err := o.Spec.Validate(); err != nil {
+		return Invocation{}, &Error{Code: wire.CodeInvalidSpec, Message: err.Error()}
+	}
+	i.Kind, i.TimeLimit = o.Spec.Kind(), o.TimeLimit
+	switch s := o.Spec.(type) {
+	case *wire.BackupSpec:
+		err = i.backup(a, o, s)
+	case *wire.RestoreSpec:
+		err = i.restore(o, s)
+	case *wire.CheckSpec:
+		i.check(s)
+	case *wire.PruneSpec:
+		i.prune(s)
+	case *wire.ForgetSpec:
+		i.forget(s)
+	case *wire.InitSpec:
+		i.init()
+	case *wire.SnapshotsSpec:
+		i.snapshots()
+	case *wire.UnlockSpec:
+		i.unlock()
+	default:
+		err = coded(wire.CodeUnknownKind, "this agent does not know jobs of the kind %.40q; upgrade it", i.Kind)
+	}
+	if err != nil {
+		return Invocation{}, err
+	}
+	return i, nil
+}
+
+// begin is what all command lines share: program, environment, password.
+func (a Access) begin() (Invocation, error) {
+	env, err := a.environment()
+	if err != nil {
+		return Invocation{}, err
+	}
+	if !filepath.IsAbs(a.Binary.Path) {
+		return Invocation{}, coded(wire.CodeResticMissing, "restic's path %.200q is not absolute; %s", a.Binary.Path, install)
+	}
+	return Invocation{Version: a.Binary.Version, Path: a.Binary.Path, Env: env, Password: a.Repository.Password}, nil
+}
+
+// environment builds restic's environment from empty: constants, this host's folders, the repository, and
+// credentials from the closed list.
+func (a Access) environment() ([]string, error) {
+	refuse := func(format string, args ...any) ([]string, error) {
+		return nil, coded(wire.CodeNoRepository, format, args...)
+	}
+	url, err := wire.CheckRepositoryURL(a.Repository.URL)
+	if err != nil {
+		return refuse("%v", err)
+	}
+	if err := wire.CheckRepositoryEnv(a.Repository.Env); err != nil {
+		return refuse("%v", err)
+	}
+	if err := CheckPassword(a.Repository.Password); err != nil {
+		return refuse("%v", err)
+	}
+	for _, dir := range []string{a.Host.StateDir, a.Host.CacheDir, a.Host.TempDir} {
+		if !filepath.IsAbs(dir) || strings.ContainsRune(dir, 0) {
+			return refuse("the agent's folder %.200q is not absolute; set its folders in agent.yaml", dir)
+		}
+	}
+	env := []string{
+		"PATH=" + SafePath,
+		"HOME=" + a.Host.StateDir,
+		"TMPDIR=" + a.Host.TempDir,
+		"LANG=C.UTF-8",
+		"RESTIC_CACHE_DIR=" + a.Host.CacheDir,
+		"RESTIC_PROGRESS_FPS=1",
+		"RESTIC_PASSWORD_FILE=" + passwordFD,
+		"RESTIC_REPOSITORY=" + url,
+	}
+	for _, k := range slices.Sorted(maps.Keys(a.Repository.Env)) {
+		env = append(env, k+"="+a.Repository.Env[k])
+	}
+	return env, nil
+}
+
+// CheckPassword refuses a password that restic would read as another one from a file: it strips blanks and
+// a byte order mark. Source: restic's LoadPasswordFromFile.
+func CheckPassword(p string) error {
+	switch {
+	case p == "":
+		return fmt.Errorf("the repository's password is empty; set repo_password")
+	case len(p) > maxPassword:
+		return fmt.Errorf("the repository's password is longer than %d bytes", maxPassword)
+	case strings.TrimSpace(p) != p:
+		return fmt.Errorf("the repository's password begins or ends with white space, which restic strips; take it away, or add a key without it (restic key add)")
+	case strings.ContainsRune(p, 0) || strings.HasPrefix(p, "\xef\xbb\xbf") || strings.HasPrefix(p, "\xfe\xff") || strings.HasPrefix(p, "\xff\xfe"):
+		return fmt.Errorf("the repository's password holds a NUL or begins with a byte order mark, which restic does not keep; add another key (restic key add)")
+	}
+	return nil
+}
+
+// flag is --name=value: the value never becomes an argument of its own.
+func flag(name, value string) string { return "--" + name + "=" + value }
+
+// file plans a file in the job's folder and returns its path.
+func (i *Invocation) file(o Order, name string, content []byte) (string, error) {
+	if !filepath.IsAbs(o.JobDir) || strings.ContainsRune(o.JobDir, 0) || !utf8.ValidString(o.JobDir) {
+		return "", coded(wire.CodeInvalidSpec, "the job's folder %.200q is not an absolute path", o.JobDir)
+	}
+	i.Dir = o.JobDir
+	i.Files = append(i.Files, File{Name: name, Content: content})
+	return filepath.Join(o.JobDir, name), nil
+}
+
+// rawList is the format of --files-from-raw: every name ends with a NUL. It is the only one that keeps
+// every name as it is: --files-from-verbatim splits names at line breaks.
+func rawList(paths []string) []byte {
+	var b bytes.Buffer
+	for _, p := range paths {
+		b.WriteString(p)
+		b.WriteByte(0)
+	}
+	return b.Bytes()
+}
+
+// patternFile is the format of --exclude-file. restic expands $NAME there and reads $$ as $; the comment
+// keeps a first pattern from being taken for a byte order mark.
+func patternFile(patterns []string) []byte {
+	var b bytes.Buffer
+	b.WriteString("# patterns of this job\n")
+	for _, p := range patterns {
+		b.WriteString(strings.ReplaceAll(p, "$", "$$"))
+		b.WriteByte('\n')
+	}
+	return b.Bytes()
 }
