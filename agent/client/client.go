@@ -4,6 +4,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,8 +31,10 @@ type Options struct {
 	Version      string // of the agent, for the User-Agent
 	// Tries is how often a short call is tried before its error is returned; 0 means DefaultTries.
 	Tries int
-	// tryLimit bounds one try of a short call; 0 means tryLimit. Tests shorten it.
-	tryLimit time.Duration
+
+	// Tests shorten these; zero values mean tryLimit, pollGrace and Delay.
+	tryLimit, pollGrace time.Duration
+	delay               func(attempt int, limit time.Duration, err error) time.Duration
 }
 
 // Defaults of a short call: with full jitter eight tries take about 65 s.
@@ -46,11 +49,13 @@ const maxReply = 2 << 20
 
 // Client is safe for concurrent use. Its zero value is not usable; see New.
 type Client struct {
-	base     *url.URL
-	token    string
-	agent    string
-	plain    *http.Client // no limit of its own: for polls
-	retrying *retryablehttp.Client
+	base      *url.URL
+	token     string
+	agent     string
+	pollGrace time.Duration
+	plain     *http.Client // no limit of its own: for polls
+	retrying  *retryablehttp.Client
+	once      *retryablehttp.Client
 }
 
 // New checks the options; it reads the CA file and makes no connection. Errors name the key of agent.yaml.
@@ -66,39 +71,24 @@ func New(o Options) (*Client, error) {
 	// No redirect is ever followed: this protocol has none, so a proxy speaks, and a followed one could
 	// carry the bearer elsewhere or turn a POST into a GET.
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	limit := o.tryLimit
-	if limit == 0 {
-		limit = tryLimit
+	short := &http.Client{Transport: transport, CheckRedirect: stay, Timeout: cmp.Or(o.tryLimit, tryLimit)}
+	c := &Client{
+		base:      base,
+		token:     o.Token,
+		agent:     "restic-manager-agent/" + cmp.Or(o.Version, "unknown"),
+		pollGrace: cmp.Or(o.pollGrace, pollGrace),
+		plain:     &http.Client{Transport: transport, CheckRedirect: stay},
+		retrying:  newRetrying(short, cmp.Or(o.Tries, DefaultTries), o.delay),
+		once:      newRetrying(short, 1, nil),
 	}
-	tries := o.Tries
-	if tries == 0 {
-		tries = DefaultTries
-	}
-	return &Client{
-		base:  base,
-		token: o.Token,
-		agent: "restic-manager-agent/" + cmpOr(o.Version, "unknown"),
-		plain: &http.Client{Transport: transport, CheckRedirect: stay},
-		retrying: &retryablehttp.Client{
-			HTTPClient:   &http.Client{Transport: transport, CheckRedirect: stay, Timeout: limit},
-			RetryMax:     tries - 1,
-			CheckRetry:   checkRetry,
-			Backoff:      backoff,
-			ErrorHandler: retryablehttp.PassthroughErrorHandler,
-		},
-	}, nil
+	return c, nil
 }
 
 // Once returns a client of the same connections whose calls are tried once: for loops that wait by
 // themselves.
 func (c *Client) Once() *Client {
 	once := *c
-	once.retrying = &retryablehttp.Client{
-		HTTPClient:   c.retrying.HTTPClient,
-		CheckRetry:   checkRetry,
-		Backoff:      backoff,
-		ErrorHandler: retryablehttp.PassthroughErrorHandler,
-	}
+	once.retrying = c.once
 	return &once
 }
 
@@ -126,7 +116,7 @@ func (c *Client) Hello(ctx context.Context, r wire.HelloRequest) (wire.HelloRepl
 // has its own back-off.
 func (c *Client) Poll(ctx context.Context, q wire.PollQuery) (wire.PollReply, error) {
 	var reply wire.PollReply
-	err := c.poll(ctx, q.Wait+pollGrace, call{name: "next-command", method: http.MethodGet, path: "/api/agents/next-command", query: q.Encode(), reply: &reply,
+	err := c.poll(ctx, q.Wait+c.pollGrace, call{name: "next-command", method: http.MethodGet, path: "/api/agents/next-command", query: q.Encode(), reply: &reply,
 		sound: func() bool { return reply.Mark != "" }})
 	return reply, err
 }
@@ -217,11 +207,4 @@ func parseBase(server string, insecure bool) (*url.URL, error) {
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
 	return u, nil
-}
-
-func cmpOr(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a
 }

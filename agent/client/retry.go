@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
 )
 
 // Caps of back-off: short calls, and the poll loop, whose silence would show the host as offline.
@@ -30,12 +32,24 @@ func Delay(attempt int, limit time.Duration, err error) time.Duration {
 	return wait
 }
 
-// backoff is Delay for retryablehttp, whose own has no jitter and obeys any Retry-After.
-func backoff(_, _ time.Duration, attempt int, r *http.Response) time.Duration {
-	if r == nil {
-		return Delay(attempt, BackoffCap, nil)
+// newRetrying is the one use of retryablehttp: its own back-off has no jitter and obeys any Retry-After, and
+// its logger would write addresses.
+func newRetrying(short *http.Client, tries int, delay func(int, time.Duration, error) time.Duration) *retryablehttp.Client {
+	if delay == nil {
+		delay = Delay
 	}
-	return Delay(attempt, BackoffCap, &Error{RetryAfter: retryAfter(r)})
+	return &retryablehttp.Client{
+		HTTPClient:   short,
+		RetryMax:     tries - 1,
+		CheckRetry:   checkRetry,
+		ErrorHandler: retryablehttp.PassthroughErrorHandler,
+		Backoff: func(_, _ time.Duration, attempt int, r *http.Response) time.Duration {
+			if r == nil {
+				return delay(attempt, BackoffCap, nil)
+			}
+			return delay(attempt, BackoffCap, &Error{RetryAfter: retryAfter(r)})
+		},
+	}
 }
 
 // checkRetry decides after each try. It is asked twice for a reply: before the body is read, when only the
