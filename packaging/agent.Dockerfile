@@ -1,0 +1,29 @@
+# restic-manager-agent with Debian's restic. Mount what is to be backed up read-only below /host, give the
+# container a hostname that stays, and keep the three volumes.
+FROM golang:1.26-bookworm AS build
+WORKDIR /src
+COPY go.work ./
+COPY shared/go.mod shared/
+COPY migrations/go.mod migrations/go.sum migrations/
+COPY frontend/go.mod frontend/
+COPY server/go.mod server/go.sum server/
+COPY agent/go.mod agent/go.sum agent/
+RUN go mod download
+COPY . .
+ARG VERSION=dev
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/restic-manager-agent ./agent
+
+FROM debian:trixie-slim
+LABEL org.opencontainers.image.title="restic-manager-agent" \
+      org.opencontainers.image.description="Central manager for restic backups across many machines: the agent" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates openssh-client restic \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=build /out/restic-manager-agent /usr/bin/restic-manager-agent
+VOLUME ["/etc/restic-manager", "/var/lib/restic-manager-agent", "/var/cache/restic-manager-agent"]
+# Restic's supervisor outlives a restart of the agent, not one of the container: the job then ends as
+# failed{interrupted}.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/bin/restic-manager-agent"]
+CMD ["run"]
