@@ -1,9 +1,13 @@
 -- +goose Up
--- JSON lives in text columns on both engines: the programs read it whole and no query looks inside.
+-- JSON lives in text columns on both engines: the programs read it whole; no query looks inside but for labels,
+-- whose form is fixed.
 CREATE TABLE server_state (
     key   text PRIMARY KEY,
     value text NOT NULL
 );
+-- Counters: draws and commits of listings take the next listing_order; each revocation takes the next
+-- identity_revision.
+INSERT INTO server_state (key, value) VALUES ('listing_order', '0'), ('identity_revision', '0');
 
 CREATE TABLE audit (
     id            uuid PRIMARY KEY,
@@ -43,6 +47,8 @@ CREATE TABLE enrollment_tokens (
 CREATE TABLE hosts (
     id                  uuid PRIMARY KEY,
     name                text NOT NULL,
+    -- the name in lower case: unique for people, and the order of lists
+    name_key            text COLLATE "C" NOT NULL UNIQUE,
     labels              text NOT NULL,
     status              text NOT NULL CHECK (status IN ('never_seen', 'online', 'offline', 'revoked')),
     created_at          timestamptz NOT NULL,
@@ -71,7 +77,6 @@ CREATE TABLE hosts (
     last_success_at     timestamptz,
     CHECK ((status = 'revoked') = (revoked_at IS NOT NULL))
 );
-CREATE INDEX hosts_name ON hosts (name, id);
 CREATE INDEX hosts_repository ON hosts (repository_id) WHERE repository_id IS NOT NULL;
 CREATE INDEX hosts_online ON hosts (last_seen_at) WHERE status = 'online';
 

@@ -47,13 +47,16 @@ type ListingReply struct {
 	MaxPartBytes int    `json:"max_part_bytes"`
 }
 
-// CommitRequest ends a listing. SHA256 is over the parts' bytes, uncompressed, in their order: one
-// Snapshot per line, newlines included.
+// CommitRequest ends a listing. Parts are numbered from 0 and sent in their order. SHA256 is over the
+// parts' bytes, uncompressed, in their order: one Snapshot per line, newlines included.
 type CommitRequest struct {
 	Parts        int    `json:"parts"`
 	Count        int    `json:"count"`
 	SHA256       string `json:"sha256"`
 	RepositoryID string `json:"repository_id"`
+	// Error says why there is no list; the other fields are then ignored. The server drops the token and
+	// shows the words beside the host; the list it had stays.
+	Error string `json:"error,omitempty"`
 }
 
 // Listing rides on a finish when it is there in time and fits; it is a commit with its one part inside.
