@@ -32,7 +32,7 @@ func (a Access) CatConfig(ctx context.Context) (id string, err error) {
 		return "", err
 	}
 	i.catConfig()
-	err = i.ask(ctx, wire.PreflightLimit, askGrace, func(r io.Reader) error {
+	err = i.ask(ctx, wire.PreflightLimit, askGrace, func(r io.Reader, _ func()) error {
 		b, err := io.ReadAll(io.LimitReader(r, maxConfig))
 		if err != nil {
 			return err
@@ -61,8 +61,14 @@ func (a Access) ListSnapshots(ctx context.Context, each func(wire.Snapshot) erro
 		return 0, err
 	}
 	i.listSnapshots()
-	err = i.ask(ctx, wire.ListingLimit, askGrace, func(r io.Reader) error {
-		count, err = decodeSnapshots(r, each)
+	err = i.ask(ctx, wire.ListingLimit, askGrace, func(r io.Reader, stop func()) error {
+		count, err = decodeSnapshots(r, func(s wire.Snapshot) error {
+			err := each(s)
+			if err != nil {
+				stop()
+			}
+			return err
+		})
 		return err
 	})
 	return count, err
@@ -124,7 +130,7 @@ func (a Access) ListLocks(ctx context.Context) (ids []string, err error) {
 		return nil, err
 	}
 	i.listLocks()
-	err = i.ask(ctx, wire.PreflightLimit, askGrace, func(r io.Reader) error {
+	err = i.ask(ctx, wire.PreflightLimit, askGrace, func(r io.Reader, _ func()) error {
 		lines := NewLineReader(r, 128)
 		for {
 			line, _, err := lines.Next()
@@ -162,7 +168,7 @@ func (a Access) Unlock(ctx context.Context) (removed int, err error) {
 		}
 	}
 	p := NewParser(i)
-	err = i.ask(ctx, unlockLimit, wire.CancelGrace, func(r io.Reader) error {
+	err = i.ask(ctx, unlockLimit, wire.CancelGrace, func(r io.Reader, _ func()) error {
 		return feed(p, wire.StreamOut, r)
 	})
 	if err != nil || counts {

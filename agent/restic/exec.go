@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,10 +20,10 @@ import (
 const pipesGrace = 5 * time.Second
 
 // ask runs restic to its end and gives its stdout to answer. Both pipes are drained whatever answer does: a
-// full pipe makes restic deaf to signals. Over the limit, or when answer fails, restic's group gets
+// full pipe makes restic deaf to signals. Over the limit, or when answer calls stop, restic's group gets
 // SIGINT, and SIGKILL after the grace. A failure of restic comes before an error of answer, unless that
-// ended it.
-func (i Invocation) ask(ctx context.Context, limit, grace time.Duration, answer func(io.Reader) error) error {
+// one stopped it.
+func (i Invocation) ask(ctx context.Context, limit, grace time.Duration, answer func(r io.Reader, stop func()) error) error {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd, release, err := i.Cmd()
@@ -51,12 +52,9 @@ func (i Invocation) ask(ctx context.Context, limit, grace time.Duration, answer 
 	words.w.Close()
 
 	p := NewParser(i)
+	var stopped atomic.Bool
 	answered := out.drain(func(r io.Reader) error {
-		err := answer(r)
-		if err != nil {
-			cancel()
-		}
-		return err
+		return answer(r, func() { stopped.Store(true); cancel() })
 	})
 	heard := words.drain(func(r io.Reader) error { return feed(p, wire.StreamErr, r) })
 	exited := make(chan error, 1)
@@ -67,7 +65,7 @@ func (i Invocation) ask(ctx context.Context, limit, grace time.Duration, answer 
 	settle(cmd, words, heard)
 
 	switch {
-	case answerErr != nil && signaled && ctx.Err() == nil && !errors.Is(limited.Err(), context.DeadlineExceeded):
+	case answerErr != nil && stopped.Load():
 		return answerErr
 	case ctx.Err() != nil && signaled:
 		return fmt.Errorf("ask restic: %w", context.Cause(ctx))

@@ -297,8 +297,8 @@ func checkPaths(field string, paths []string) error {
 	return nil
 }
 
-// checkPattern wants a line that an exclude file reads as one literal pattern: restic expands
-// environment variables ($) in such files, strips blanks, and reads # as a comment.
+// checkPattern wants a line that an exclude file reads as one pattern: restic strips blanks there and reads
+// # as a comment. It expands $NAME too; whoever writes the file doubles the $.
 func checkPattern(e string) error {
 	switch {
 	case e == "" || strings.TrimSpace(e) != e:
@@ -311,11 +311,12 @@ func checkPattern(e string) error {
 		return fmt.Errorf("excludes: %.80q would be read as a comment; write [#] in place of the first #", e)
 	case strings.HasPrefix(e, "!"):
 		return fmt.Errorf("excludes: %.80q: patterns that include again are not supported", e)
-	case strings.Contains(e, "$"):
-		return fmt.Errorf("excludes: %.80q: restic would expand the $; write [$] in its place", e)
 	}
-	if _, err := path.Match(strings.ReplaceAll(e, "**", "*"), "x"); err != nil {
-		return fmt.Errorf("excludes: %.80q is not a pattern: %w", e, err)
+	// restic matches a pattern part by part: [a/b] is none to it.
+	for part := range strings.SplitSeq(e, "/") {
+		if _, err := path.Match(part, part); err != nil {
+			return fmt.Errorf("excludes: %.80q is not a pattern: %w; write [[] for a literal [", e, err)
+		}
 	}
 	return nil
 }
