@@ -206,6 +206,7 @@ func (w *LogWriter) flush() {
 		marker := wire.AppendRecord(nil, w.folder.now(), wire.StreamAgent, []byte(text), w.limits.Record)
 		w.queued += int64(len(marker))
 		if w.write(marker) < len(marker) {
+			w.queued -= int64(len(b))
 			w.lost(b)
 			return
 		}

@@ -1,0 +1,250 @@
+package supervise
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"restic-manager/agent/restic"
+	"restic-manager/agent/spool"
+	"restic-manager/shared/wire"
+)
+
+// run runs restic, unless something speaks against it, and leaves the result. An error means that there is none.
+func (s *supervisor) run() error {
+	r := &run{
+		supervisor: s,
+		log:        s.folder.OpenLog(s.order.Log),
+		started:    time.Now(),
+	}
+	r.progress = newProgress(s.folder.OpenProgress(), r.started)
+	defer r.progress.close()
+	outcome, ending := r.execute()
+	r.unlock(ending)
+	return r.leave(outcome, ending)
+}
+
+// run is one execution of restic.
+type run struct {
+	*supervisor
+	log      *spool.LogWriter
+	progress *progress
+	started  time.Time
+	ended    time.Time // when restic exited
+	ran      bool      // restic was run, as far as can be told
+	unlocked bool
+}
+
+func (r *run) note(format string, args ...any) {
+	r.log.Note(time.Now(), fmt.Sprintf(format, args...))
+}
+
+// execute runs restic to its end, unless something speaks against it.
+func (r *run) execute() (restic.Outcome, restic.Ending) {
+	defer func() {
+		if r.ended.IsZero() {
+			r.ended = time.Now()
+		}
+	}()
+	if err := r.folder.Enter(); err != nil {
+		return r.notRun(err), restic.Ending{}
+	}
+	if r.canceled() {
+		r.note("canceled before restic was started")
+		return canceledOutcome(), restic.Ending{}
+	}
+	if err := r.order.Run.Prepare(); err != nil {
+		return r.notRun(err), restic.Ending{}
+	}
+	c, err := r.launch()
+	if err != nil {
+		return r.notRun(err), restic.Ending{}
+	}
+	ending := r.watch(c)
+	if outcome, failed := r.childFailed(c, ending); failed {
+		return outcome, ending
+	}
+	r.ran = true
+	return c.parser.outcome(ending), ending
+}
+
+func (r *run) canceled() bool {
+	// A folder that cannot be looked at holds no order that could be read.
+	there, err := r.folder.Canceled()
+	return err == nil && there
+}
+
+func canceledOutcome() restic.Outcome {
+	return restic.Outcome{State: wire.StateCanceled, Error: &wire.JobError{Code: wire.CodeCanceled, Message: "the job was canceled before restic was started"}}
+}
+
+// notRun is the outcome of a job that failed before restic.
+func (r *run) notRun(err error) restic.Outcome {
+	e := restic.AsJobError(err)
+	if _, coded := errors.AsType[*restic.Error](err); !coded && spool.IsNoSpace(err) {
+		e = &wire.JobError{Code: wire.CodeNoSpace, Message: fmt.Sprintf("the disk of the agent's state folder is full: %v; make room there and retry the job", err)}
+	}
+	r.note("restic was not run: %s", e.Message)
+	return restic.Outcome{State: wire.StateFailed, Error: e}
+}
+
+// child is restic, or what is about to become it.
+type child struct {
+	cmd    *exec.Cmd
+	parser *feeder
+	// says is why it did not become restic, complete once said is closed.
+	says string
+	said chan struct{}
+	// drained is closed when both pipes are at their end; pipes are their read ends.
+	drained chan struct{}
+	pipes   [2]*os.File
+	exited  chan struct{}
+}
+
+// group is restic's process group.
+func (c *child) group() int { return c.cmd.Process.Pid }
+
+func (r *run) launch() (*child, error) {
+	cmd, says, release, err := r.childCommand(r.order.Run)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	c := &child{cmd: cmd, said: make(chan struct{}), drained: make(chan struct{}), exited: make(chan struct{})}
+	var writeEnds [2]*os.File
+	for i := range c.pipes {
+		if c.pipes[i], writeEnds[i], err = os.Pipe(); err != nil {
+			says.Close()
+			return nil, fmt.Errorf("pipe for restic: %w", err)
+		}
+		defer writeEnds[i].Close()
+	}
+	cmd.Stdout, cmd.Stderr = writeEnds[0], writeEnds[1]
+	r.note("running restic %s: %s", r.order.Run.Version, strings.Join(r.order.Run.Args, " "))
+	c.parser = newFeeder(r.order.Run, r.log, r.progress)
+	if err := cmd.Start(); err != nil {
+		says.Close()
+		return nil, fmt.Errorf("start restic: %w", err)
+	}
+	go func() {
+		defer close(c.said)
+		defer says.Close()
+		b, _ := io.ReadAll(io.LimitReader(says, 4<<10))
+		c.says = string(b)
+	}()
+	go c.drain()
+	go func() {
+		defer close(c.exited)
+		waitExit(c.group())
+	}()
+	return c, nil
+}
+
+// waitExit returns when a child has exited and leaves it a zombie: its pid, and so its group's number, is
+// not given to others before the group is ended.
+func waitExit(pid int) {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// drain reads both pipes to their end, whatever comes: a full pipe makes restic deaf to signals.
+func (c *child) drain() {
+	defer close(c.drained)
+	other := make(chan struct{})
+	go func() {
+		defer close(other)
+		c.parser.read(wire.StreamErr, c.pipes[1])
+	}()
+	c.parser.read(wire.StreamOut, c.pipes[0])
+	<-other
+}
+
+// childFailed turns what the child said before it became restic into an outcome.
+func (r *run) childFailed(c *child, e restic.Ending) (restic.Outcome, bool) {
+	<-c.said
+	if c.says == "" {
+		return restic.Outcome{}, false
+	}
+	word, text, _ := strings.Cut(c.says, " ")
+	if word == childCanceled || e.Canceled {
+		r.note("canceled before restic was started")
+		return canceledOutcome(), true
+	}
+	code, advice := wire.CodeCrashed, "look at the agent's state folder and its disk"
+	switch {
+	case word == childMissing:
+		code, advice = wire.CodeResticMissing, "install restic, or correct restic_path in the agent's configuration"
+	case word == childGroup && strings.Contains(text, syscall.ENOSPC.Error()):
+		code, advice = wire.CodeNoSpace, "make room on the disk of the agent's state folder"
+	}
+	err := &wire.JobError{Code: code, Message: fmt.Sprintf("restic was not run: %s; %s", text, advice)}
+	r.note("%s", err.Message)
+	return restic.Outcome{State: wire.StateFailed, Error: err}, true
+}
+
+// unlock removes the lock that a killed restic leaves behind, where the order allows it.
+func (r *run) unlock(e restic.Ending) {
+	if r.order.Unlock == nil || !r.ran || !e.Killed && e.Signal == 0 {
+		return
+	}
+	removed, err := r.runUnlock()
+	if err != nil {
+		r.note("unlock after restic was killed: %v", err)
+		return
+	}
+	r.unlocked = true
+	r.note("unlock after restic was killed: %d stale locks removed", removed)
+}
+
+// leave makes the log, then the result durable. The result has its space; a disk that fails all the
+// same is tried again for a while.
+func (r *run) leave(o restic.Outcome, e restic.Ending) error {
+	if err := r.progress.last(); err != nil {
+		r.note("the last progress could not be kept: %v", err)
+	}
+	sum, logErr := r.log.Close()
+	if logErr != nil {
+		fmt.Fprintln(os.Stderr, time.Now().UTC().Format(time.RFC3339), logErr)
+	}
+	result := r.result(o, e, sum)
+	var err error
+	for try := range saveTries {
+		if try > 0 {
+			time.Sleep(saveRetry)
+		}
+		if err = r.folder.SaveResult(result); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+const (
+	saveTries = 30
+	saveRetry = time.Second
+)
+
+func (r *run) result(o restic.Outcome, e restic.Ending, sum spool.LogSum) spool.Result {
+	f := wire.FinishRequest{
+		State: o.State, Error: o.Error, Summary: o.Summary, Issues: o.Issues, IssuesDropped: o.IssuesDropped,
+		SignalSent: e.Canceled || e.TimeLimit,
+		StartedAt:  r.started.UTC().Round(0), EndedAt: r.started.Add(r.ended.Sub(r.started)).UTC().Round(0),
+		ElapsedSeconds: r.ended.Sub(r.started).Seconds(),
+		LogLines:       sum.Lines, LogSHA256: sum.SHA256,
+	}
+	if r.ran && e.ExitCode >= 0 && e.Signal == 0 {
+		f.ExitCode = &e.ExitCode
+	}
+	return spool.Result{Nonce: r.order.Nonce, Finish: f, LogDropped: sum.Dropped, Killed: e.Killed, Unlocked: r.unlocked}
+}
