@@ -33,12 +33,12 @@ type rule struct {
 // messages as recorded from 0.14.0, 0.16.5, 0.17.3, 0.18.0, 0.19.1 and master.
 var rules = []rule{
 	{wire.CodeRepositoryLocked, regexp.MustCompile(`repository is already locked`)},
-	{wire.CodeWrongPassword, regexp.MustCompile(`wrong password or no key found|an empty password is not|no password`)},
+	{wire.CodeWrongPassword, regexp.MustCompile(`wrong password or no key found|an empty password is not`)},
 	{wire.CodeUsage, regexp.MustCompile(`mutually exclusive|[Pp]lease specify|parsing repository location failed|unknown (?:shorthand )?(?:flag|command|feature flag)|invalid argument|invalid value for|invalid compression mode|cannot be specified at the same time`)},
 	{wire.CodeWrongPassword, regexp.MustCompile(`Resolving password failed`)},
 	{wire.CodeRepositoryExists, regexp.MustCompile(`config file already exists|repository already exists|repository master key and config already initialized`)},
 	{wire.CodeRepositoryMissing, regexp.MustCompile(`repository does not exist|unable to open config file:.*(?:no such file|does not exist|NoSuchKey|not found)`)},
-	{wire.CodeNoSpace, regexp.MustCompile(`507 Insufficient Storage|no space left on device|[Dd]isk quota exceeded|file too large`)},
+	{wire.CodeNoSpace, regexp.MustCompile(`507 Insufficient Storage|no space left on device|[Dd]isk quota exceeded`)},
 	{wire.CodeSourceMissing, regexp.MustCompile(`all (?:target|source) directories/files do not exist`)},
 	{wire.CodeRepositoryDamaged, regexp.MustCompile(`repository contains errors|packs from index missing in repo|ciphertext verification failed|does not match, want|invalid data returned|the repository is damaged|The repository is damaged|blobs? .*not found in index|hash mismatch|pack [0-9a-f]{64}: does not exist`)},
 	{wire.CodePermissionDenied, regexp.MustCompile(`\(40[13]\)|40[13] (?:Unauthorized|Forbidden)|AccessDenied|Access Denied|InvalidAccessKeyId|SignatureDoesNotMatch`)},
@@ -129,17 +129,11 @@ var (
 	noise = regexp.MustCompile(`^(?:\s|main\.|runtime\.|github\.com/|golang\.org/|Warning: |using parent |Is there a repository at|signal |goroutine )|^$`)
 )
 
-// firstLine is the message without restic's own prefix and without what follows its first line: a stack
-// trace, or the location.
+// firstLine is the message without restic's own marks of fatal errors and without what follows its first
+// line: a stack trace, or the location.
 func firstLine(s string) string {
 	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
-	for {
-		rest, ok := strings.CutPrefix(s, "Fatal: ")
-		if !ok {
-			return s
-		}
-		s = rest
-	}
+	return strings.ReplaceAll(s, "Fatal: ", "")
 }
 
 // sentence joins restic's words and the advice for their code.

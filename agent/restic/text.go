@@ -44,8 +44,14 @@ func cut(s string, limit int) string {
 	return s[:end] + "…"
 }
 
-// printable keeps a path as it is but for what no consumer can hold: NUL and invalid UTF-8, as restic's own
-// JSON does. It is cut to limit bytes.
+// printable keeps a path as it is but for what no consumer can hold: NUL and bytes that are not UTF-8, each
+// of which becomes U+FFFD as in restic's own JSON. It is cut to limit bytes.
 func printable(s string, limit int) string {
-	return cut(strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD"), limit)
+	if len(s) > limit {
+		s = s[:min(len(s), limit+utf8.UTFMax)]
+	}
+	if !utf8.ValidString(s) {
+		s = string([]rune(s))
+	}
+	return cut(strings.ReplaceAll(s, "\x00", "\uFFFD"), limit)
 }
