@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"restic-manager/server/database"
 )
 
 // Complete fills in what depends on the machine, and checks. Errors are *Error and say what to change.
@@ -45,13 +43,17 @@ func (l *Loader) CompleteStorage(s *Storage) error {
 	if s.KeyFile == "" {
 		s.KeyFile = filepath.Join(dir, "secret.key")
 	}
-	if s.Database != "" && !database.IsPostgres(s.Database) {
+	if s.Database != "" && !postgres(s.Database) {
 		return Errorf("database: give a postgres:// URL, or leave it out for SQLite in the data folder")
 	}
 	if s.DatabaseConnections < 2 || s.DatabaseConnections > 1000 {
 		return Errorf("database-connections: %d is not between 2 and 1000", s.DatabaseConnections)
 	}
 	return nil
+}
+
+func postgres(u string) bool {
+	return strings.HasPrefix(u, "postgres://") || strings.HasPrefix(u, "postgresql://")
 }
 
 func (l *Loader) dataDir() string {

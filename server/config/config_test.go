@@ -236,7 +236,7 @@ func TestPrintHidesSecretsAndCanBeReadAgain(t *testing.T) {
 	}
 	for _, want := range []string{
 		"listen: :9  # flag", "log_keep: 30d  # file", "metrics_token: (hidden)  # RESTIC_MANAGER_METRICS_TOKEN",
-		"offline_after: 1m30s  # default", "database: postgres://u:xxxxx@h/d?sslpassword=xxxxx  # DATABASE_URL", "trusted_proxies: 10.0.0.0/8,192.0.2.7/32  # file",
+		"offline_after: 1m30s  # default", "database: postgres://u@h/d  # DATABASE_URL", "trusted_proxies: 10.0.0.0/8,192.0.2.7/32  # file",
 	} {
 		if !strings.Contains(out.String(), want+"\n") {
 			t.Errorf("%q is missing in\n%s", want, out.String())

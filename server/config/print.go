@@ -3,13 +3,12 @@ package config
 import (
 	"fmt"
 	"io"
+	"net/url"
 	"reflect"
 	"strings"
 
 	"github.com/alecthomas/kong"
 	"go.yaml.in/yaml/v3"
-
-	"restic-manager/server/database"
 )
 
 // Print writes the settings in force as YAML, each with where it comes from; secrets are left out. What it
@@ -47,7 +46,7 @@ func shown(s *Settings, k Setting) any {
 		case v == "":
 			return nil
 		case k.Name == "database":
-			return database.Redact(v)
+			return withoutSecrets(v)
 		case k.Secret:
 			return "(hidden)"
 		}
@@ -69,4 +68,17 @@ func shown(s *Settings, k Setting) any {
 func field(v reflect.Value, name string) reflect.Value {
 	want := strings.ReplaceAll(name, "-", "")
 	return v.FieldByNameFunc(func(f string) bool { return strings.EqualFold(f, want) })
+}
+
+// withoutSecrets leaves of a database's URL who connects where: passwords stand in it and in its query.
+func withoutSecrets(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "(hidden)"
+	}
+	shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
+	if u.User != nil {
+		shown.User = url.User(u.User.Username())
+	}
+	return shown.String()
 }
