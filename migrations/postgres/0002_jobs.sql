@@ -69,8 +69,6 @@ CREATE TABLE jobs (
     issues_dropped      bigint NOT NULL DEFAULT 0,
     log_lines           bigint,
     log_sha256          text NOT NULL DEFAULT '',
-    log_complete        boolean NOT NULL DEFAULT false,
-    log_problem         text NOT NULL DEFAULT '',
 
     slot int8range GENERATED ALWAYS AS
         (CASE WHEN hold = 'exclusive' THEN int8range(0, NULL) ELSE int8range(number, number + 1) END) STORED,

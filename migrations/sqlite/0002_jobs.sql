@@ -66,8 +66,6 @@ CREATE TABLE jobs (
     issues_dropped      integer NOT NULL DEFAULT 0,
     log_lines           integer,
     log_sha256          text NOT NULL DEFAULT '',
-    log_complete        boolean NOT NULL DEFAULT false,
-    log_problem         text NOT NULL DEFAULT '',
 
     CONSTRAINT jobs_ended CHECK ((ended_at IS NULL) = (state IN ('queued', 'accepted', 'running'))),
     CONSTRAINT jobs_leased CHECK (state NOT IN ('accepted', 'running') OR (lease <> '' AND lease_expires_at IS NOT NULL)),

@@ -1,0 +1,118 @@
+package fleet
+
+import (
+	"encoding/json"
+	"time"
+
+	"restic-manager/shared/wire"
+)
+
+// Job is one job as people see it. Times are the server's, but for those of the agent, which are corrected
+// by its clock's skew.
+type Job struct {
+	ID         string             `json:"id"`
+	HostID     string             `json:"host_id"`
+	HostName   string             `json:"host_name"`
+	Kind       wire.Kind          `json:"kind"`
+	State      wire.State         `json:"state"`
+	Spec       json.RawMessage    `json:"spec"`
+	Repository wire.RepositoryRef `json:"repository"`
+	RetryOf    *string            `json:"retry_of,omitempty"`
+	CreatedBy  string             `json:"created_by"`
+
+	Error         *wire.JobError `json:"error,omitempty"`
+	ExitCode      *int           `json:"exit_code,omitempty"`
+	Progress      *wire.Progress `json:"progress,omitempty"`
+	ProgressAt    *time.Time     `json:"progress_at,omitempty"`
+	Summary       *wire.Summary  `json:"summary,omitempty"`
+	Issues        []wire.Issue   `json:"issues,omitempty"` // JobByID only
+	IssuesDropped int64          `json:"issues_dropped,omitempty"`
+
+	QueuedAt         time.Time  `json:"queued_at"`
+	ExpiresAt        time.Time  `json:"expires_at"`
+	AcceptedAt       *time.Time `json:"accepted_at,omitempty"`
+	StartedAt        *time.Time `json:"started_at,omitempty"`
+	EndedAt          *time.Time `json:"ended_at,omitempty"`
+	AgentStartedAt   *time.Time `json:"agent_started_at,omitempty"`
+	AgentEndedAt     *time.Time `json:"agent_ended_at,omitempty"`
+	ElapsedSeconds   *float64   `json:"elapsed_seconds,omitempty"`
+	TimeLimitSeconds int64      `json:"time_limit_seconds"`
+
+	CancelRequestedAt *time.Time `json:"cancel_requested_at,omitempty"`
+	DisconnectedSince *time.Time `json:"disconnected_since,omitempty"`
+	StalledSince      *time.Time `json:"stalled_since,omitempty"`
+	HoldReleasedAt    *time.Time `json:"hold_released_at,omitempty"`
+
+	LogLines    *int64 `json:"log_lines,omitempty"` // as finish said
+	LogReceived int64  `json:"log_received"`        // the server's next_line - 1
+	LogComplete bool   `json:"log_complete"`
+	LogProblem  string `json:"log_problem,omitempty"`
+	LateReport  bool   `json:"late_report"` // a result other than the one shown came after the end
+}
+
+// NewJob asks for one job.
+type NewJob struct {
+	HostID         string
+	Kind           wire.Kind
+	Spec           wire.Spec     // nil: the kind's empty spec
+	TimeLimit      time.Duration // 0: the kind's
+	TTL            time.Duration // how long it may wait in the queue; 0: wire.QueueTTL
+	IdempotencyKey string        // empty: none; else kept 24 h per actor
+}
+
+// JobFilter narrows Jobs; zero fields do not.
+type JobFilter struct {
+	HostID string
+	Kind   wire.Kind
+	States []wire.State
+	Before *time.Time // queued before
+	After  *time.Time // queued at or after
+}
+
+// SweepReport counts what one sweep changed.
+type SweepReport struct {
+	Amnesty      bool `json:"amnesty"` // the sweeper or the database was away: nothing was judged
+	Offline      int  `json:"offline"`
+	Expired      int  `json:"expired"`
+	Requeued     int  `json:"requeued"`
+	Disconnected int  `json:"disconnected"`
+	HoldsFreed   int  `json:"holds_freed"`
+	Lost         int  `json:"lost"`
+}
+
+// Violation is one broken invariant.
+type Violation struct {
+	Rule   string `json:"rule"`   // J1, J2, J3, L1 …
+	Detail string `json:"detail"` // which rows, and how
+}
+
+// JobCount is how many jobs of a kind are in a state.
+type JobCount struct {
+	Kind  wire.Kind
+	State wire.State
+	Count int64
+}
+
+// Bucket counts the observations of at most UpTo.
+type Bucket struct {
+	UpTo  time.Duration
+	Count uint64 // cumulative
+}
+
+// Stats are the fleet's figures. Those under "this replica" begin at its start.
+type Stats struct {
+	HostsByStatus   map[string]int64
+	CloneAlarms     int64
+	OpenJobs        []JobCount // queued, accepted, running
+	QueueDepth      int64
+	OldestQueuedAge time.Duration // 0 when nothing is queued
+
+	// This replica.
+	LongPolls       int64
+	EndedJobs       []JobCount // counters
+	Dispatch        []Bucket   // from queued to offered
+	DispatchCount   uint64
+	DispatchSeconds float64 // sum
+	OfflineSweeps   uint64  // hosts this replica's sweeper found gone
+	Requeues        uint64
+}
