@@ -80,10 +80,11 @@ CREATE TABLE hosts (
 CREATE INDEX hosts_repository ON hosts (repository_id) WHERE repository_id IS NOT NULL;
 CREATE INDEX hosts_online ON hosts (last_seen_at) WHERE status = 'online';
 
--- Every hostname a host has had: snapshots are matched by them.
+-- The hostnames a host has had: snapshots are matched by them.
 CREATE TABLE host_names (
     host_id  uuid NOT NULL REFERENCES hosts (id) ON DELETE CASCADE,
     hostname text NOT NULL,
+    recorded_at timestamptz NOT NULL,
     PRIMARY KEY (host_id, hostname)
 );
 
@@ -92,6 +93,7 @@ CREATE TABLE host_names (
 CREATE TABLE host_repositories (
     host_id         uuid PRIMARY KEY REFERENCES hosts (id) ON DELETE CASCADE,
     url             text NOT NULL,
+    env_keys        text NOT NULL,
     sealed_password bytea NOT NULL,
     sealed_env      bytea NOT NULL,
     updated_at      timestamptz NOT NULL

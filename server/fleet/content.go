@@ -178,7 +178,7 @@ func newContent(s *Store) content {
 		identities: newIdentities(s.db.Hub),
 		tails:      newTails(s),
 		known:      newKnownSnapshots(),
-		sealer:     newSealer(s.key),
+		sealer:     s.content.sealer, // set by checkKey
 		replica:    newReplicaID(),
 	}
 }

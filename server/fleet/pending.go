@@ -12,60 +12,13 @@ import (
 
 var errPending = errors.New("pending")
 
-type identities struct{}
 type tails struct{}
 type knownSnapshots struct{}
-type sealer struct{}
 
-func newIdentities(*database.Hub) *identities { return nil }
-func newTails(*Store) *tails                  { return nil }
-func newKnownSnapshots() *knownSnapshots      { return nil }
-func newSealer([]byte) *sealer                { return nil }
-func newReplicaID() string                    { return "" }
+func newTails(*Store) *tails             { return nil }
+func newKnownSnapshots() *knownSnapshots { return nil }
+func newReplicaID() string               { return "" }
 
-func (s *Store) checkKey(ctx context.Context) error { return nil }
-
-func (s *Store) CreateEnrollmentToken(ctx context.Context, actor database.Actor, n NewEnrollmentToken) (EnrollmentToken, string, error) {
-	return EnrollmentToken{}, "", errPending
-}
-func (s *Store) EnrollmentTokens(ctx context.Context, p Page) ([]EnrollmentToken, string, error) {
-	return nil, "", errPending
-}
-func (s *Store) DeleteEnrollmentToken(ctx context.Context, actor database.Actor, id string) error {
-	return errPending
-}
-func (s *Store) Enroll(ctx context.Context, r wire.EnrollRequest, address string) (wire.EnrollReply, error) {
-	return wire.EnrollReply{}, errPending
-}
-func (s *Store) Authenticate(ctx context.Context, bearer string) (string, error) {
-	return "", errPending
-}
-func (s *Store) Hosts(ctx context.Context, f HostFilter, p Page) ([]Host, string, error) {
-	return nil, "", errPending
-}
-func (s *Store) HostByID(ctx context.Context, id string) (Host, error) { return Host{}, errPending }
-func (s *Store) UpdateHost(ctx context.Context, actor database.Actor, id string, p HostPatch) (Host, error) {
-	return Host{}, errPending
-}
-func (s *Store) RevokeHost(ctx context.Context, actor database.Actor, id string) (Host, error) {
-	return Host{}, errPending
-}
-func (s *Store) DeleteHost(ctx context.Context, actor database.Actor, id string) error {
-	return errPending
-}
-func (s *Store) ClearCloneAlarm(ctx context.Context, actor database.Actor, id string) (Host, error) {
-	return Host{}, errPending
-}
-func (s *Store) recordHostname(tx *database.Tx, hostID, hostname string) error { return errPending }
-func (s *Store) PutRepository(ctx context.Context, actor database.Actor, hostID string, c RepositoryConfig) error {
-	return errPending
-}
-func (s *Store) DeleteRepository(ctx context.Context, actor database.Actor, hostID string) error {
-	return errPending
-}
-func (s *Store) secretsFor(tx *database.Tx, hostID string) (*wire.Secrets, error) {
-	return nil, errPending
-}
 func (s *Store) AppendLog(ctx context.Context, hostID, jobID, lease string, q wire.LogQuery, b LogBody) (wire.LogReply, error) {
 	return wire.LogReply{}, errPending
 }
@@ -105,3 +58,5 @@ func (s *Store) Snapshots(ctx context.Context, hostID string, all bool, p Page) 
 func (s *Store) Changes(ctx context.Context, since string, wait time.Duration) (ChangesPage, error) {
 	return ChangesPage{}, errPending
 }
+
+func (s *Store) deleteLogsOf(ctx context.Context, hostID string) error { return errPending }

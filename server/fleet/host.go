@@ -1,0 +1,208 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"restic-manager/server/fault"
+	"restic-manager/shared/wire"
+)
+
+type hostRow struct {
+	ID                   string     `gorm:"column:id;primaryKey"`
+	Name                 string     `gorm:"column:name"`
+	NameKey              string     `gorm:"column:name_key"`
+	Labels               string     `gorm:"column:labels"`
+	Status               string     `gorm:"column:status"`
+	CreatedAt            time.Time  `gorm:"column:created_at"`
+	LastSeenAt           *time.Time `gorm:"column:last_seen_at"`
+	RevokedAt            *time.Time `gorm:"column:revoked_at"`
+	TokenSHA256          string     `gorm:"column:token_sha256"`
+	EnrollmentTokenID    *string    `gorm:"column:enrollment_token_id"`
+	Hostname             string     `gorm:"column:hostname"`
+	Facts                string     `gorm:"column:facts"`
+	Guard                string     `gorm:"column:guard"`
+	Kinds                string     `gorm:"column:kinds"`
+	ReportedRepositories string     `gorm:"column:reported_repositories"`
+	AgentVersion         string     `gorm:"column:agent_version"`
+	ResticVersion        string     `gorm:"column:restic_version"`
+	ProtocolVersion      int        `gorm:"column:protocol_version"`
+	SkewSeconds          float64    `gorm:"column:skew_seconds"`
+	CloneAlarmAt         *time.Time `gorm:"column:clone_alarm_at"`
+	CloneAlarm           string     `gorm:"column:clone_alarm"`
+	RepositoryID         *string    `gorm:"column:repository_id"`
+	SnapshotCount        int64      `gorm:"column:snapshot_count"`
+	ListingError         string     `gorm:"column:listing_error"`
+	LastSuccessAt        *time.Time `gorm:"column:last_success_at"`
+}
+
+// TableName is hosts.
+func (hostRow) TableName() string { return "hosts" }
+
+// shownHost is a host with what is joined to it.
+type shownHost struct {
+	hostRow     `gorm:"embedded"`
+	RefreshedAt *time.Time `gorm:"column:refreshed_at"`
+	RepoURL     *string    `gorm:"column:repo_url"`
+	RepoEnvKeys *string    `gorm:"column:repo_env_keys"`
+	RepoUpdated *time.Time `gorm:"column:repo_updated"`
+}
+
+const selectHosts = `SELECT h.*, r.refreshed_at, hr.url AS repo_url, hr.env_keys AS repo_env_keys, hr.updated_at AS repo_updated
+	FROM hosts h
+	LEFT JOIN repositories r ON r.id = h.repository_id
+	LEFT JOIN host_repositories hr ON hr.host_id = h.id`
+
+func (r shownHost) host() (Host, error) {
+	h := Host{
+		ID: r.ID, Name: r.Name, Status: r.Status, CreatedAt: r.CreatedAt.UTC(), LastSeenAt: inUTC(r.LastSeenAt), RevokedAt: inUTC(r.RevokedAt),
+		AgentVersion: r.AgentVersion, ResticVersion: r.ResticVersion, ProtocolVersion: r.ProtocolVersion, ClockSkewSeconds: r.SkewSeconds,
+		RepositoryID: r.RepositoryID, SnapshotCount: r.SnapshotCount, SnapshotsRefreshedAt: inUTC(r.RefreshedAt),
+		ListingError: r.ListingError, LastSuccessAt: inUTC(r.LastSuccessAt), ActiveJobs: []ActiveJob{},
+	}
+	if r.CloneAlarmAt != nil {
+		h.CloneAlarm = &CloneAlarm{At: r.CloneAlarmAt.UTC(), Message: r.CloneAlarm}
+	}
+	err := errors.Join(
+		json.Unmarshal([]byte(r.Labels), &h.Labels),
+		json.Unmarshal([]byte(r.Facts), &h.Facts),
+		json.Unmarshal([]byte(r.Guard), &h.Guard),
+		json.Unmarshal([]byte(r.Kinds), &h.Kinds),
+		json.Unmarshal([]byte(r.ReportedRepositories), &h.ReportedRepositories),
+	)
+	if r.RepoURL != nil {
+		h.Repository = &HostRepository{URL: *r.RepoURL, UpdatedAt: r.RepoUpdated.UTC()}
+		err = errors.Join(err, json.Unmarshal([]byte(*r.RepoEnvKeys), &h.Repository.EnvKeys))
+	}
+	if err != nil {
+		return h, fmt.Errorf("read host %s: %w", r.ID, err)
+	}
+	return h, nil
+}
+
+var hostStatuses = []string{"never_seen", "online", "offline", "revoked"}
+
+// Hosts lists hosts by name, each with its jobs that have not ended.
+func (s *Store) Hosts(ctx context.Context, f HostFilter, p Page) (hosts []Host, next string, err error) {
+	where, args, err := f.conditions(s.db.Postgres())
+	if err != nil {
+		return nil, "", err
+	}
+	if p.Cursor != "" {
+		var after string
+		if err := decodeCursor(p.Cursor, &after); err != nil {
+			return nil, "", err
+		}
+		where, args = append(where, "h.name_key > ?"), append(args, after)
+	}
+	query := selectHosts
+	if len(where) > 0 {
+		query += " WHERE " + strings.Join(where, " AND ")
+	}
+	query += " ORDER BY h.name_key LIMIT ?"
+	var rows []shownHost
+	if err := s.db.Read(ctx).Raw(query, append(args, p.limit()+1)...).Scan(&rows).Error; err != nil {
+		return nil, "", fmt.Errorf("list hosts: %w", err)
+	}
+	if len(rows) > p.limit() {
+		rows = rows[:p.limit()]
+		next = encodeCursor(rows[len(rows)-1].NameKey)
+	}
+	hosts, err = s.withActiveJobs(ctx, rows)
+	return hosts, next, err
+}
+
+// conditions are the filter in SQL.
+func (f HostFilter) conditions(postgres bool) (where []string, args []any, err error) {
+	if f.Status != "" {
+		if !slices.Contains(hostStatuses, f.Status) {
+			return nil, nil, fault.Invalidf("status: give one of %s", strings.Join(hostStatuses, ", "))
+		}
+		where, args = append(where, "h.status = ?"), append(args, f.Status)
+	}
+	if f.Search != "" {
+		part := "%" + escapeLike(nameKey(cleanLine(f.Search, maxHostname))) + "%"
+		where, args = append(where, `(h.name_key LIKE ? ESCAPE '!' OR lower(h.hostname) LIKE ? ESCAPE '!')`), append(args, part, part)
+	}
+	if f.Label != "" {
+		text, err := labelText(f.Label)
+		if err != nil {
+			return nil, nil, err
+		}
+		find := "instr(h.labels, ?) > 0"
+		if postgres {
+			find = "strpos(h.labels, ?) > 0"
+		}
+		where, args = append(where, find), append(args, text)
+	}
+	return where, args, nil
+}
+
+func escapeLike(s string) string {
+	return strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(s)
+}
+
+// withActiveJobs adds the jobs that have not ended, for all hosts in one query.
+func (s *Store) withActiveJobs(ctx context.Context, rows []shownHost) ([]Host, error) {
+	hosts := make([]Host, 0, len(rows))
+	ids := make([]string, 0, len(rows))
+	index := make(map[string]int, len(rows))
+	for i, r := range rows {
+		h, err := r.host()
+		if err != nil {
+			return nil, err
+		}
+		hosts, ids, index[r.ID] = append(hosts, h), append(ids, r.ID), i
+	}
+	if len(ids) == 0 {
+		return hosts, nil
+	}
+	var jobs []struct {
+		ID, HostID, Kind, State string
+		Progress                *string
+	}
+	err := s.db.Read(ctx).Raw(`SELECT id, host_id, kind, state, progress FROM jobs
+		WHERE state IN ('queued', 'accepted', 'running') AND host_id IN ? ORDER BY id`, ids).Scan(&jobs).Error
+	if err != nil {
+		return nil, fmt.Errorf("list the jobs of hosts: %w", err)
+	}
+	for _, j := range jobs {
+		active := ActiveJob{ID: j.ID, Kind: wire.Kind(j.Kind), State: wire.State(j.State)}
+		if j.Progress != nil && *j.Progress != "" {
+			var p wire.Progress
+			if err := json.Unmarshal([]byte(*j.Progress), &p); err != nil {
+				return nil, fmt.Errorf("read the progress of job %s: %w", j.ID, err)
+			}
+			active.PercentDone = p.PercentDone
+		}
+		h := &hosts[index[j.HostID]]
+		h.ActiveJobs = append(h.ActiveJobs, active)
+	}
+	return hosts, nil
+}
+
+var errNoHost = fault.NotFoundf("there is no such host")
+
+// HostByID is one host, or not_found.
+func (s *Store) HostByID(ctx context.Context, id string) (Host, error) {
+	if !wire.IsUUID(id) {
+		return Host{}, errNoHost
+	}
+	var rows []shownHost
+	if err := s.db.Read(ctx).Raw(selectHosts+" WHERE h.id = ?", id).Scan(&rows).Error; err != nil {
+		return Host{}, fmt.Errorf("read host %s: %w", id, err)
+	}
+	if len(rows) == 0 {
+		return Host{}, errNoHost
+	}
+	hosts, err := s.withActiveJobs(ctx, rows)
+	if err != nil {
+		return Host{}, err
+	}
+	return hosts[0], nil
+}
