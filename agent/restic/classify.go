@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"restic-manager/shared/wire"
 )
@@ -16,7 +17,7 @@ var advice = map[string]string{
 	wire.CodeRepositoryUnreachable: "check the repository's address, the network and the certificate",
 	wire.CodeRepositoryDamaged:     "do not prune; read restic's words in the log and its documentation on repairing a repository",
 	wire.CodeRepositoryExists:      "there is a repository already; use it, or give another location",
-	wire.CodePermissionDenied:      "check the credentials and what they may do there; an append-only repository refuses to delete",
+	wire.CodePermissionDenied:      "check the credentials and the rights there; an append-only repository refuses to delete",
 	wire.CodeSourceMissing:         "correct the paths, or mount what holds them",
 	wire.CodeNoSpace:               "make room where the repository is, or raise its quota",
 	wire.CodeUsage:                 "restic refused its settings; check the repository's settings and restic's version",
@@ -93,8 +94,8 @@ func parseHolder(text string) (Holder, bool) {
 // String is the holder for people.
 func (h Holder) String() string {
 	s := "PID " + strconv.Itoa(h.PID) + " on " + h.Hostname + " by " + h.User
-	if h.Age != "" {
-		s += ", locked " + h.Age + " ago"
+	if age, err := time.ParseDuration(h.Age); err == nil {
+		s += ", locked " + age.Round(time.Second).String() + " ago"
 	}
 	if h.Exclusive {
 		s += ", exclusively"

@@ -124,9 +124,9 @@ func (p *Parser) notRemoved() *wire.JobError {
 	if !ok {
 		code, why = wire.CodeRestic, p.retry
 	}
-	m := fmt.Sprintf("restic could not remove %d snapshots", p.unremoved)
+	m := fmt.Sprintf("snapshots that restic could not remove: %d", p.unremoved)
 	if p.forgets > 0 {
-		m = fmt.Sprintf("restic could not remove %d of %d snapshots", p.unremoved, p.forgets)
+		m += fmt.Sprintf(" of %d", p.forgets)
 	}
 	if why != "" {
 		m += ": " + reason(why)
@@ -173,7 +173,8 @@ func (p *Parser) failure(e Ending) *wire.JobError {
 		return p.explain(wire.CodeRepositoryDamaged, fmt.Sprintf("restic found %d errors in the repository", p.summary.CheckErrors))
 	}
 	words := p.line(said)
-	if code, cause, ok := classify(p.causes); ok {
+	// What a backup could not read says nothing about why it failed.
+	if code, cause, ok := classify(p.causes); ok && p.kind != wire.KindBackup {
 		return p.explain(code, join(words, cause))
 	}
 	if code, cause, ok := classify([]string{p.retry}); ok {
