@@ -36,6 +36,7 @@ run: build
 check:
 	@test -z "$$(gofmt -l $(MODULES))" || { echo "not formatted:"; gofmt -l $(MODULES); exit 1; }
 	@for m in $(MODULES); do (cd $$m && GOWORK=off go build ./... && GOWORK=off go vet ./...) || exit 1; done
+	@(cd tools/lint && GOWORK=off go build -o ../../bin/lint .) && bin/lint
 
 # What the tests stand on: Debian's PostgreSQL, both supported restic versions, systemd's checker.
 WITH = tools/install 'postgresql:/usr/lib/postgresql/*/bin/postgres' systemd:systemd-analyze iproute2:ss procps:pgrep && \
