@@ -40,7 +40,7 @@ func (e Recovered) apply(s State, _ time.Time) (State, []Action) {
 	s.Abandoned = f.Claim == ClaimAbandoned
 	s.Launched = f.Claim == ClaimLiving || f.Claim == ClaimGone
 	s.Result, s.Lists = f.Result, f.Lists
-	s.Finish, s.Swept, s.Listed = f.Finish, f.Finish, f.Rides
+	s.Finish, s.Swept, s.Listed = f.Finish, f.Finish, s.Listed || f.Rides
 	s.Canceled = f.Cancel
 	s.Spent = f.InLedger && !s.ran()
 	s.Resume = s.Phase != wire.PhaseOffered
@@ -163,16 +163,16 @@ func (e StartAnswered) apply(s State, now time.Time) (State, []Action) {
 	return s, nil
 }
 
-// LaunchDone: the supervisor's process is there, or Failed says why not.
-type LaunchDone struct{ Failed string }
+// LaunchDone: the supervisor's process is there, or Error says why not.
+type LaunchDone struct{ Error *wire.JobError }
 
 func (e LaunchDone) apply(s State, now time.Time) (State, []Action) {
 	if s.Doing != Launching {
 		return s, nil
 	}
-	if e.Failed != "" {
-		s.Doing = Abandoning
-		return s, []Action{Warn{Text: "the supervisor could not be started: " + e.Failed}, Abandon{Nonce: s.Nonce}}
+	if e.Error != nil {
+		s.Doing, s.LaunchError = Abandoning, e.Error
+		return s, []Action{Warn{Text: "the job could not be launched: " + e.Error.Message}, Abandon{Nonce: s.Nonce}}
 	}
 	s.Doing, s.Phase, s.LaunchedAt = Idle, wire.PhaseRunning, now
 	return s, []Action{Save{Durable: s.Durable, Optional: true}}
@@ -291,7 +291,7 @@ type ListingSettled struct{}
 
 func (ListingSettled) apply(s State, _ time.Time) (State, []Action) {
 	s.Listed = true
-	return s, nil
+	return s, []Action{Save{Durable: s.Durable, Optional: true}}
 }
 
 // Finished is finish's answer.

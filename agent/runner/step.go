@@ -26,6 +26,8 @@ type Durable struct {
 	Nonce string
 	// RepositoryID is restic's own, as the preflight learnt it; empty when it could not.
 	RepositoryID string
+	// Listed: the listing after the job is settled, or rides.
+	Listed bool
 }
 
 // Claim is what a look at a job's folder says of the supervisor of its latest nonce.
@@ -98,6 +100,8 @@ type State struct {
 	// Launched: a supervisor of Nonce may have run, or does. Since when, if this process launched it.
 	Launched   bool
 	LaunchedAt time.Time
+	// LaunchError is why no supervisor could be started.
+	LaunchError *wire.JobError
 	// Recovered: the folder was found at the agent's start. Abandoned: Nonce's claim is the agent's.
 	Recovered bool
 	Abandoned bool
@@ -126,20 +130,18 @@ type State struct {
 	ShipsLast  bool
 	LogSettled bool
 	Alarm      string
-	// Lists: a listing follows this result. Following: it is under way beside the log. Listed: it is
-	// settled, or rides.
+	// Lists: a listing follows this result. Following: it is under way beside the log.
 	Lists     bool
 	Following bool
-	Listed    bool
 	// Done: the folder is gone or put aside; nothing more happens.
 	Done bool
 }
 
 // ran: restic may have run, or runs.
-func (s *State) ran() bool { return s.Launched || s.Result }
+func (s State) ran() bool { return s.Launched || s.Result }
 
 // ended: restic is gone, with or without a result.
-func (s *State) ended() bool { return s.Result || s.Interrupted }
+func (s State) ended() bool { return s.Result || s.Interrupted }
 
 // Occupies reports whether the job takes its lane at this host: until restic has ended and the server
 // has been told.
@@ -333,6 +335,8 @@ func (s *State) makeFinish() MakeFinish {
 	case s.Launched:
 		return MakeFinish{From: FromInterruption, Error: &wire.JobError{Code: wire.CodeInterrupted,
 			Message: "restic or the machine went away in the middle; retry the job"}}
+	case s.LaunchError != nil:
+		return MakeFinish{From: FromInterruption, Error: s.LaunchError}
 	}
 	return MakeFinish{From: FromInterruption, Error: &wire.JobError{Code: wire.CodeInterrupted,
 		Message: "the agent went away between the start and restic's first breath; restic did not run. Retry the job"}}

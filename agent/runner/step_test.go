@@ -196,10 +196,15 @@ func TestFolderStaysUntilLogAndListingAreSettled(t *testing.T) {
 		s.do(Listed{Rides: false}, Finished{Answer: AnswerOK})
 		for _, e := range []Event{LogSettled{}, ListingSettled{}} {
 			if reflect.TypeOf(e) != reflect.TypeOf(last) {
-				s.expect("", e)
+				s.do(e)
+			}
+			if s.state.Done {
+				t.Fatalf("the folder went with %T open", last)
 			}
 		}
-		s.expect("Remove:keep", last)
+		if got := s.do(last); !slices.Contains(got, "Remove:keep") {
+			t.Errorf("got %v after %T, want the folder gone", got, last)
+		}
 	}
 }
 
@@ -462,8 +467,13 @@ func TestLaunchThatShowsNoClaimIsAbandoned(t *testing.T) {
 func TestLaunchThatFails(t *testing.T) {
 	s := newScript(t).accepted()
 	s.do(Preflighted{}, StartAnswered{Answer: AnswerOK})
-	s.expect("Warn Abandon", LaunchDone{Failed: "no memory"})
-	s.expect("MakeFinish:interruption Finish", AbandonDone{Won: true})
+	why := &wire.JobError{Code: wire.CodeRestoreTarget, Message: "no"}
+	s.expect("Warn Abandon", LaunchDone{Error: why})
+	out := s.step(AbandonDone{Won: true})
+	want := []Action{MakeFinish{From: FromInterruption, Error: why}, Finish{}}
+	if !reflect.DeepEqual(out, want) {
+		t.Errorf("got %+v, want %+v", out, want)
+	}
 	s.expect("Save? Remove:keep", Finished{Answer: AnswerOK})
 }
 
@@ -677,7 +687,7 @@ func TestRecoveredResult(t *testing.T) {
 		s := newScript(t)
 		s.do(recoveredAt(wire.PhaseFinished, Folder{Claim: ClaimGone, Result: true, Lists: true, Finish: true}))
 		s.expect("FollowListing", Resumed{Answer: AnswerOK, State: wire.StateSucceeded, LogComplete: true})
-		s.expect("Remove:keep", ListingSettled{})
+		s.expect("Save? Remove:keep", ListingSettled{})
 	})
 	t.Run("an interruption is not swept twice", func(t *testing.T) {
 		s := newScript(t)

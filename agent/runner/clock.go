@@ -1,0 +1,40 @@
+package runner
+
+import (
+	"sync"
+	"time"
+
+	"restic-manager/shared/wire"
+)
+
+// skewClock knows how far this host's clock is off.
+type skewClock struct {
+	mu       sync.Mutex // guards the fields below
+	known    bool
+	skew     time.Duration // the server's clock minus this host's
+	measured time.Time     // by both of this host's clocks
+}
+
+// measure takes the server's time from a reply that was asked for at sent and came at got.
+func (c *skewClock) measure(server, sent, got time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known, c.measured = true, got
+	c.skew = server.Sub(sent.Add(got.Sub(sent) / 2).Round(0))
+}
+
+// now is the skew; nil when it was never measured, or this host's clock was set since (it jumped against
+// the monotonic one, as it does after a sleep): then stale says to measure again.
+func (c *skewClock) now(at time.Time) (skew *time.Duration, stale bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.known {
+		return nil, false
+	}
+	jump := at.Round(0).Sub(c.measured.Round(0)) - at.Sub(c.measured)
+	if jump.Abs() > wire.MaxSkew/10 {
+		return nil, true
+	}
+	s := c.skew
+	return &s, false
+}

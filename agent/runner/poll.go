@@ -1,0 +1,352 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"restic-manager/agent/client"
+	"restic-manager/agent/spool"
+	"restic-manager/shared/wire"
+)
+
+// poller is the one poll loop. It runs no job and ships no log: a hung restic or a slow upload never
+// stops it.
+type poller struct {
+	*Runner
+	boot    spool.Boot
+	seq     int64
+	mark    string
+	greeted bool
+	next    time.Time // when to say hello again, although nobody asked
+	attempt int
+	hold    holdLimit
+}
+
+// poll introduces this process and then asks for orders until ctx ends.
+func (r *Runner) poll(ctx context.Context) error {
+	boot, err := r.store.Boot(0)
+	if err != nil {
+		return err
+	}
+	p := &poller{Runner: r, boot: boot}
+	for ctx.Err() == nil {
+		if err := p.turn(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// turn is one hello or one poll, and the wait after a failed one. Its error is fatal.
+func (p *poller) turn(ctx context.Context) error {
+	p.beat()
+	var err error
+	if p.mustGreet() {
+		err = p.hello(ctx)
+	} else {
+		err = p.ask(ctx)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err == nil {
+		p.attempt = 0
+		p.contact.ok()
+		return nil
+	}
+	switch client.Code(err) {
+	case wire.ProblemHelloRequired:
+		p.greeted = false
+		if p.attempt == 0 {
+			p.attempt++
+			return nil
+		}
+	case wire.ProblemBootSuperseded:
+		if err := p.outbid(err); err != nil {
+			return err
+		}
+		if p.attempt == 0 {
+			p.attempt++
+			return nil
+		}
+	}
+	return p.recoverFrom(ctx, err)
+}
+
+// mustGreet: at first, when asked to, when the clock was set, and now and then.
+func (p *poller) mustGreet() bool {
+	_, stale := p.clock.now(p.now())
+	return stale || !p.greeted || p.now().After(p.next)
+}
+
+// recoverFrom waits after a failure, or gives up where that was asked for.
+func (p *poller) recoverFrom(ctx context.Context, err error) error {
+	state := p.contact.failed(err)
+	p.status.changed()
+	if p.c.ExitOnFatal {
+		switch state {
+		case ContactUnauthorized:
+			return fmt.Errorf("%w (%w)", ErrUnauthorized, err)
+		case ContactTooOld:
+			return fmt.Errorf("%w (%w)", ErrProtocolTooOld, err)
+		}
+	}
+	wait := p.backoff(p.attempt, p.t.PollCap, err)
+	if fatal(err) {
+		wait = p.t.Fatal.draw()
+		// The next word after such a silence introduces this agent again.
+		p.greeted = false
+	}
+	p.attempt++
+	p.rest(ctx, wait)
+	return nil
+}
+
+// rest waits and tells the watchdog that the loop lives.
+func (p *poller) rest(ctx context.Context, d time.Duration) {
+	for d > 0 && ctx.Err() == nil {
+		step := min(d, p.t.Beat)
+		_ = sleep(ctx, step)
+		d -= step
+		p.beat()
+	}
+}
+
+func (p *poller) beat() {
+	if p.c.Alive != nil {
+		p.c.Alive()
+	}
+}
+
+// outbid takes a boot number above the one that the server has.
+func (p *poller) outbid(err error) error {
+	problem, _ := errors.AsType[*wire.Problem](err)
+	boot, err := p.store.Boot(problem.BootNumber)
+	if err != nil {
+		return err
+	}
+	p.log.Warn("the server has heard of a newer process of this agent; if this machine is a copy of another one, enroll it anew", "its_number", problem.BootNumber)
+	p.boot.Number = boot.Number
+	p.greeted = false
+	return nil
+}
+
+// hello tells who this process is and what it finds in its state folder.
+func (p *poller) hello(ctx context.Context) error {
+	request := p.introduction(ctx)
+	limited, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	sent := p.now()
+	request.Now = sent.UTC()
+	reply, err := p.client.Hello(limited, request)
+	if err != nil {
+		return err
+	}
+	p.clock.measure(reply.ServerTime, sent, p.now())
+	p.mark, p.greeted, p.next = reply.Mark, true, p.now().Add(p.t.Hello.draw())
+	p.configure("", reply.Settings)
+	leases := map[string]string{}
+	for _, j := range request.Jobs {
+		leases[j.ID] = j.Lease
+	}
+	for _, v := range reply.Jobs {
+		switch v.Verdict {
+		case wire.VerdictCancel:
+			p.tell(v.ID, CancelAsked{})
+		case wire.VerdictDrop:
+			p.tell(v.ID, DropAsked{Lease: leases[v.ID]})
+		}
+	}
+	p.status.changed()
+	return nil
+}
+
+func (p *poller) introduction(ctx context.Context) wire.HelloRequest {
+	p.seq++
+	facts := p.c.Facts(ctx)
+	facts.AgentVersion, facts.RestoreRoot = p.c.Version, p.c.Guard.RestoreRoot()
+	if binary, err := p.finder.Find(ctx); err == nil {
+		facts.ResticVersion, facts.ResticPath = binary.Version.String(), binary.Path
+	}
+	p.status.restic(facts.ResticVersion)
+	h := wire.HelloRequest{BootID: p.boot.ID, BootNumber: p.boot.Number, Seq: p.seq, ProtocolVersion: wire.ProtocolVersion,
+		AgentVersion: p.c.Version, ResticVersion: facts.ResticVersion, Facts: facts, Guard: p.c.Guard.Report(),
+		Kinds: []wire.Kind{}, Repositories: []wire.RepositoryReport{}, Jobs: []wire.JobReport{}}
+	for _, k := range wire.Kinds {
+		h.Kinds = append(h.Kinds, k.Kind)
+	}
+	if location := p.c.Settings.Location(); location != "" {
+		id, _ := p.ids.known(location, p.now())
+		h.Repositories = append(h.Repositories, wire.RepositoryReport{Name: wire.RepositoryLocal, ID: id, Location: location})
+	}
+	for _, j := range p.all() {
+		s := j.current()
+		h.Jobs = append(h.Jobs, wire.JobReport{ID: s.ID, Lease: s.Lease, Phase: s.Phase})
+	}
+	return h
+}
+
+// ask polls once and passes on what it brings.
+func (p *poller) ask(ctx context.Context) error {
+	// Whatever changed before this line is in the query.
+	select {
+	case <-p.poke:
+	default:
+	}
+	query := p.query()
+	polling, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := make(chan struct{})
+	poked := false
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-p.poke:
+			poked = true
+			cancel()
+		case <-stop:
+		}
+	}()
+	began := p.now()
+	reply, err := p.client.Poll(polling, query)
+	close(stop)
+	<-done
+	if poked && ctx.Err() == nil && err != nil {
+		return nil // the next poll says what is new
+	}
+	p.hold.learn(query.Wait, p.now().Sub(began), err)
+	if err != nil {
+		return err
+	}
+	p.mark = reply.Mark
+	p.deliver(ctx, reply)
+	return nil
+}
+
+// query takes the capacity before it asks, and names every job folder there is.
+func (p *poller) query() wire.PollQuery {
+	p.seq++
+	free := p.free()
+	q := wire.PollQuery{Boot: p.boot.ID, Seq: p.seq, Mark: p.mark, FreeLong: free[wire.LaneLong], FreeShort: free[wire.LaneShort]}
+	busy := false
+	for _, j := range p.all() {
+		s := j.current()
+		busy = busy || s.Occupies()
+		if len(q.Jobs) < wire.MaxPollJobs {
+			q.Jobs = append(q.Jobs, wire.JobRef{ID: s.ID, Lease: s.Lease})
+		}
+	}
+	hold := p.t.HoldIdle
+	if busy {
+		hold = p.t.HoldBusy
+	}
+	q.Wait = p.hold.within(hold.draw()).Truncate(time.Second)
+	p.mu.Lock()
+	q.Config = p.version
+	p.mu.Unlock()
+	return q
+}
+
+// deliver passes a reply on to the jobs it is about.
+func (p *poller) deliver(ctx context.Context, reply wire.PollReply) {
+	if reply.Configure != nil {
+		p.configure(reply.Configure.Version, reply.Configure.Settings)
+	}
+	for _, id := range reply.Cancel {
+		p.tell(id, CancelAsked{})
+	}
+	for _, ref := range reply.Drop {
+		p.tell(ref.ID, DropAsked{Lease: ref.Lease})
+	}
+	if reply.Offer == nil {
+		return
+	}
+	if !p.take(ctx, *reply.Offer) {
+		// It will come again at once: not faster than this.
+		p.rest(ctx, p.backoff(1, p.t.PollCap, nil))
+	}
+}
+
+func (p *poller) configure(version string, s wire.Settings) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.settings = s
+	if version != "" {
+		p.version = version
+	}
+}
+
+func (p *poller) tell(id string, e Event) {
+	if j := p.job(id); j != nil {
+		j.report(e)
+	}
+}
+
+// take begins an offered job. It is false for an offer that cannot be taken now: its lane is not free, or
+// its folder is there already.
+func (p *poller) take(ctx context.Context, o wire.Offer) bool {
+	if !wire.IsUUID(o.JobID) || p.job(o.JobID) != nil || p.free()[laneOf(o.Kind)] == 0 {
+		return false
+	}
+	known, err := p.store.Known(o.JobID)
+	if err != nil {
+		p.log.Error("the ledger cannot be read; the offered job is not taken", "job", o.JobID, "error", err)
+		return false
+	}
+	lease := spool.RandomHex()
+	record := spool.Job{Offer: o, Phase: wire.PhaseOffered, Lease: lease, OfferedAt: p.now().UTC()}
+	p.log.Info("job offered", "job", o.JobID, "kind", o.Kind)
+	p.begin(ctx, newJob(p.Runner, record), Offered{ID: o.JobID, Delivery: o.Delivery, Lease: lease, InLedger: known})
+	p.status.changed()
+	return true
+}
+
+// laneOf is a kind's lane; a kind this agent does not know is refused in the short one.
+func laneOf(k wire.Kind) wire.Lane {
+	if info, ok := k.Info(); ok {
+		return info.Lane
+	}
+	return wire.LaneShort
+}
+
+// holdLimit shortens polls where something on the way cuts them: a proxy that ends silent connections.
+type holdLimit struct {
+	limit time.Duration // 0: none
+	cuts  int           // in a row
+	good  int           // in a row, since the limit was set
+}
+
+const (
+	shortestHold = 5 * time.Second
+	cutsToLearn  = 2
+	goodToForget = 500 // about two hours
+)
+
+func (h *holdLimit) within(d time.Duration) time.Duration {
+	if h.limit > 0 && d > h.limit {
+		return h.limit
+	}
+	return d
+}
+
+// learn takes a poll's outcome. A cut is an end without a reply after the poll had been held for a while:
+// a server that cannot be reached fails at once.
+func (h *holdLimit) learn(wait, took time.Duration, err error) {
+	e, _ := errors.AsType[*client.Error](err)
+	cut := err != nil && (e == nil || e.Status == 0 || e.Status == 504) && took >= shortestHold && took < wait+2*time.Second
+	switch {
+	case cut:
+		h.good = 0
+		if h.cuts++; h.cuts >= cutsToLearn {
+			h.limit = max(shortestHold, took*3/4)
+		}
+	case err == nil:
+		h.cuts = 0
+		if h.good++; h.good >= goodToForget {
+			h.limit, h.good = 0, 0
+		}
+	}
+}
