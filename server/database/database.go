@@ -49,7 +49,8 @@ type DB struct {
 	now         func() time.Time
 	log         *slog.Logger
 	stop        context.CancelFunc
-	listening   chan struct{}
+	listening   chan struct{} // closed when listen has ended
+	outbox      *outbox       // nil on SQLite: there are no other replicas
 }
 
 // Open connects and starts to listen for other replicas' topics. The schema is not touched; see Migrate.
@@ -75,7 +76,9 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d.stop = stop
 	if d.postgres {
+		d.outbox = newOutbox()
 		go d.listen(background)
+		go d.tell(background)
 	} else {
 		close(d.listening)
 	}
@@ -174,8 +177,14 @@ func redactError(err error, u string) error {
 
 // Close ends the background work and closes the pools.
 func (d *DB) Close() error {
+	if d.outbox != nil {
+		d.outbox.drain(time.Second)
+	}
 	d.stop()
 	<-d.listening
+	if d.outbox != nil {
+		<-d.outbox.done
+	}
 	d.Hub.Close()
 	return d.closePools()
 }
@@ -249,7 +258,6 @@ type Tx struct {
 	Now time.Time
 
 	postgres bool
-	replica  string
 	topics   []string
 }
 
@@ -263,7 +271,7 @@ func (d *DB) Write(ctx context.Context, fn func(tx *Tx) error) error {
 	for try := 1; ; try++ {
 		topics, err := d.writeOnce(ctx, fn)
 		if err == nil {
-			d.Hub.Publish(topics...)
+			d.Publish(topics...)
 			return nil
 		}
 		if try == 5 || !transient(err) {
@@ -280,7 +288,7 @@ func (d *DB) Write(ctx context.Context, fn func(tx *Tx) error) error {
 func (d *DB) writeOnce(ctx context.Context, fn func(tx *Tx) error) ([]string, error) {
 	var topics []string
 	err := d.write.WithContext(ctx).Transaction(func(g *gorm.DB) error {
-		tx := &Tx{DB: g, postgres: d.postgres, replica: d.Hub.replica}
+		tx := &Tx{DB: g, postgres: d.postgres}
 		if d.postgres && d.now == nil {
 			if err := g.Raw("SELECT clock_timestamp()").Scan(&tx.Now).Error; err != nil {
 				return fmt.Errorf("read the database's clock: %w", err)
@@ -293,7 +301,7 @@ func (d *DB) writeOnce(ctx context.Context, fn func(tx *Tx) error) ([]string, er
 			return err
 		}
 		topics = tx.topics
-		return tx.notify()
+		return nil
 	})
 	return topics, err
 }
@@ -317,6 +325,15 @@ func (d *DB) Now(ctx context.Context) (time.Time, error) {
 		return Truncate(t), nil
 	}
 	return d.clock(), nil
+}
+
+// Clock is the injected clock, or the process's with its monotonic reading: for measuring ages within this
+// process. What decides is Tx.Now.
+func (d *DB) Clock() time.Time {
+	if d.now != nil {
+		return d.clock()
+	}
+	return time.Now()
 }
 
 // clock is the injected clock, or the process's.

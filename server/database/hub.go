@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -198,28 +197,6 @@ func (h *Hub) forget() {
 			offer(c, t)
 		}
 	}
-}
-
-// Notify has the topics told after the commit, on this replica and the others; after a rollback nobody
-// hears of them.
-func (t *Tx) Notify(topics ...string) { t.topics = append(t.topics, topics...) }
-
-const channel = "restic_manager"
-
-// notify sends the topics inside the transaction. A payload holds at most 8000 bytes (PostgreSQL manual,
-// NOTIFY), so they go in portions.
-func (t *Tx) notify() error {
-	if !t.postgres || len(t.topics) == 0 {
-		return nil
-	}
-	slices.Sort(t.topics)
-	t.topics = slices.Compact(t.topics)
-	for part := range slices.Chunk(t.topics, 100) {
-		if err := t.Exec("SELECT pg_notify(?, ?)", channel, t.replica+" "+strings.Join(part, " ")).Error; err != nil {
-			return fmt.Errorf("notify the other replicas: %w", err)
-		}
-	}
-	return nil
 }
 
 // listen hears the other replicas' topics on a connection of its own, for as long as the database is open.
