@@ -3,27 +3,36 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
 var (
-	host       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
-	user       = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
-	bucket     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
-	objectPath = regexp.MustCompile(`^[A-Za-z0-9._/@+=~-]*$`)
+	host     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
+	user     = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+	bucket   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	safePath = regexp.MustCompile(`^[A-Za-z0-9._/@+=~-]*$`)
 )
+
+// isObjectPath wants characters that no program reads as anything else, and no step upwards: a guard may
+// have allowed a folder by its path.
+func isObjectPath(p string) bool {
+	return safePath.MatchString(p) && !slices.Contains(strings.Split(p, "/"), "..")
+}
 
 // CheckRepositoryURL checks a restic repository location and returns it in the form restic gets. A
 // location is code, not data: rclone's may run programs, and restic gives sftp's host to ssh unguarded.
 // Allowed are an absolute local path, rest:http(s)://, s3:, b2:, azure:, gs:, swift: and sftp:. Passwords
 // in it are refused: they belong in the environment. Source: restic doc, "Preparing a new repository".
 func CheckRepositoryURL(s string) (string, error) {
-	if s == "" || len(s) > maxPathLen || !utf8.ValidString(s) || strings.ContainsFunc(s, isControl) {
+	if s == "" || len(s) > maxPathLen || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
 		return "", fmt.Errorf("repository: give a location of 1 to %d printable characters", maxPathLen)
 	}
 	if strings.HasPrefix(s, "/") {
@@ -43,13 +52,13 @@ func CheckRepositoryURL(s string) (string, error) {
 			return restURL("s3:", rest)
 		}
 		h, p, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
-		if !host.MatchString(hostOnly(h)) || p == "" || !objectPath.MatchString(p) {
+		if !host.MatchString(hostOnly(h)) || p == "" || !isObjectPath(p) {
 			return "", errors.New("repository: give s3:HOST/BUCKET/PATH or s3:https://HOST/BUCKET/PATH")
 		}
 		return "s3:" + h + "/" + p, nil
 	case "b2", "azure", "gs", "swift":
 		b, p, _ := strings.Cut(rest, ":")
-		if !bucket.MatchString(b) || !objectPath.MatchString(p) {
+		if !bucket.MatchString(b) || !isObjectPath(p) {
 			return "", fmt.Errorf("repository: give %s:BUCKET:PATH", scheme)
 		}
 		return scheme + ":" + b + ":" + p, nil
@@ -60,8 +69,6 @@ func CheckRepositoryURL(s string) (string, error) {
 	}
 	return "", fmt.Errorf("repository: %.20q is not a scheme this product takes; use an absolute path or rest:, s3:, b2:, azure:, gs:, swift:, sftp:", scheme)
 }
-
-func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
 
 func localPath(p string) (string, error) {
 	if !path.IsAbs(p) || path.Clean(p) == "/" {
@@ -89,11 +96,20 @@ func restURL(prefix, s string) (string, error) {
 	if u.User != nil {
 		return "", errors.New("repository: no name or password in the address; set RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD (or the backend's keys) in the environment")
 	}
-	ip6 := strings.HasPrefix(u.Host, "[")
-	if !ip6 && !host.MatchString(hostOnly(u.Host)) || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" || !objectPath.MatchString(u.Path) {
+	if !isHostPort(u.Host) || u.ForceQuery || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" || !isObjectPath(u.Path) {
 		return "", fmt.Errorf("repository: give %shttps://HOST[:PORT]/PATH with letters, digits and . _ / @ + = ~ - in the path", prefix)
 	}
-	return prefix + u.Scheme + "://" + u.Host + u.EscapedPath(), nil
+	return prefix + u.Scheme + "://" + u.Host + u.Path, nil
+}
+
+// isHostPort takes a name, an IPv4 address or an IPv6 address in brackets, each with or without a port.
+func isHostPort(s string) bool {
+	if !strings.HasPrefix(s, "[") {
+		return host.MatchString(hostOnly(s))
+	}
+	literal, port, ok := strings.Cut(s[1:], "]")
+	ip, err := netip.ParseAddr(literal)
+	return ok && err == nil && ip.Is6() && ip.Zone() == "" && (port == "" || hostOnly("h"+port) == "h")
 }
 
 func sftpURL(rest string) (string, error) {
@@ -104,7 +120,7 @@ func sftpURL(rest string) (string, error) {
 		if at := strings.LastIndex(login, "@"); at >= 0 {
 			u, h = login[:at], login[at+1:]
 		}
-		if !ok || u != "" && !user.MatchString(u) || !host.MatchString(hostOnly(h)) || strings.HasPrefix(p, "-") {
+		if !ok || u != "" && !user.MatchString(u) || !host.MatchString(hostOnly(h)) || p == "" || strings.HasPrefix(p, "-") || !isObjectPath(p) {
 			return "", errors.New(help)
 		}
 		return "sftp://" + login + "/" + p, nil
@@ -114,7 +130,7 @@ func sftpURL(rest string) (string, error) {
 	if at := strings.LastIndex(login, "@"); at >= 0 {
 		u, h = login[:at], login[at+1:]
 	}
-	if !ok || p == "" || u != "" && !user.MatchString(u) || !host.MatchString(h) || strings.HasPrefix(p, "-") {
+	if !ok || p == "" || u != "" && !user.MatchString(u) || !host.MatchString(h) || strings.HasPrefix(p, "-") || !isObjectPath(p) {
 		return "", errors.New(help)
 	}
 	return "sftp:" + login + ":" + p, nil

@@ -156,6 +156,8 @@ const (
 	maxTags     = 50
 	maxPathLen  = 4096 // PATH_MAX of Linux
 	maxForget   = 5000
+	// maxRestoreBytes keeps the paths of a restore, which are arguments, far below Linux's limit of 2 MiB.
+	maxRestoreBytes = 512 << 10
 )
 
 // Validate checks paths, patterns and tags.
@@ -199,7 +201,9 @@ func (s *RestoreSpec) Validate() error {
 	if err := checkPaths("paths", s.Paths); err != nil {
 		return err
 	}
+	total := 0
 	for _, p := range s.Paths {
+		total += len(p)
 		// restic reads an include as a pattern; only a literal path means what it says.
 		if strings.ContainsAny(p, `*?[]\`) {
 			return fmt.Errorf("paths: %.80q: the characters * ? [ ] \\ are patterns to restic; restore the folder above it", p)
@@ -207,6 +211,9 @@ func (s *RestoreSpec) Validate() error {
 		if strings.ContainsRune(p, utf8.RuneError) {
 			return fmt.Errorf("paths: %.80q is ambiguous: its name is not UTF-8; restore the folder above it", p)
 		}
+	}
+	if total > maxRestoreBytes {
+		return fmt.Errorf("paths: together longer than %d bytes; restore the folder above them", maxRestoreBytes)
 	}
 	if s.Target != "" {
 		if err := CheckName(s.Target); err != nil {
