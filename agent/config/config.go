@@ -1,5 +1,5 @@
 // Package config is agent.yaml: what enrollment learnt, and the repository that the host's owner adds
-// below it. See docs/configuration.md for each key.
+// below it. See docs/enroll.md for the keys.
 package config
 
 import (
@@ -30,7 +30,9 @@ type Config struct {
 	RepoPasswordCommand string            `yaml:"repo_password_command,omitempty"` // words, no shell
 	ResticPath          string            `yaml:"restic_path,omitempty"`           // absolute; empty: searched for
 	Environment         map[string]string `yaml:"environment,omitempty"`           // keys of wire.RepositoryEnvKeys
-	Proxy               string            `yaml:"proxy,omitempty"`                 // empty: HTTPS_PROXY, HTTP_PROXY, NO_PROXY
+	// Proxy is for the connection to the server; empty: HTTPS_PROXY, HTTP_PROXY, NO_PROXY. Enrollment writes
+	// it only when it was given one.
+	Proxy string `yaml:"proxy,omitempty"`
 }
 
 // ErrNotEnrolled says that agent.yaml is missing or holds no enrollment yet.
@@ -58,6 +60,9 @@ func Load(path string) (*Config, error) {
 // read checks who may read and change the file, and its form, not what it says.
 func read(path string) (*Config, error) {
 	f, err := hostfile.Read(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("read agent.yaml: %w; do this as root, or as the user of the agent", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read agent.yaml: %w", err)
 	}

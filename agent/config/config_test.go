@@ -191,6 +191,20 @@ func TestSaveKeepsTheOwnersKeys(t *testing.T) {
 	}
 }
 
+func TestProxyStaysTheOwnersUnlessEnrollmentHasOne(t *testing.T) {
+	path := write(t, "proxy: http://owner:3128")
+	for _, tc := range []struct{ given, want string }{{"", "http://owner:3128"}, {"http://given:3128", "http://given:3128"}, {"", "http://given:3128"}} {
+		next := enrolled()
+		next.Proxy = tc.given
+		if err := Save(path, next); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := Load(path); err != nil || c.Proxy != tc.want {
+			t.Errorf("%q: got %+v, %v, want %q", tc.given, c, err, tc.want)
+		}
+	}
+}
+
 func TestSavePutsABrokenFileAside(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "agent.yaml")
 	if err := os.WriteFile(path, []byte("repo_url: [\n"), 0o600); err != nil {

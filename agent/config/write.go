@@ -34,14 +34,18 @@ const hint = `
 // keys of a repository for example, stays as it is; a file that cannot be understood is put aside first,
 // its new name ends in .broken.
 func Save(path string, c Config) error {
-	owners, err := ownersPart(path)
+	replaced := enrollmentKeys
+	if c.Proxy != "" {
+		replaced = append(slices.Clone(replaced), "proxy")
+	}
+	owners, err := ownersPart(path, replaced)
 	if err != nil {
 		if aside := os.Rename(path, path+".broken"); aside != nil {
 			return errors.Join(fmt.Errorf("put %s aside: %w", path, aside), err)
 		}
 	}
 	enrollment := Config{ServerURL: c.ServerURL, HostID: c.HostID, Name: c.Name, AgentToken: c.AgentToken,
-		CertPins: c.CertPins, CAFile: c.CAFile, InsecureHTTP: c.InsecureHTTP}
+		CertPins: c.CertPins, CAFile: c.CAFile, InsecureHTTP: c.InsecureHTTP, Proxy: c.Proxy}
 	keys, err := yaml.Marshal(enrollment)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
@@ -53,8 +57,9 @@ func Save(path string, c Config) error {
 	return hostfile.Write(path, []byte(head+string(keys)+rest), 0o600)
 }
 
-// ownersPart is the owner's keys and comments of the file as text; empty where there are none.
-func ownersPart(path string) (string, error) {
+// ownersPart is the keys and comments of the file as text, without the replaced ones; empty where there are
+// none.
+func ownersPart(path string, replaced []string) (string, error) {
 	f, err := hostfile.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
@@ -75,7 +80,7 @@ func ownersPart(path string) (string, error) {
 	kept := &yaml.Node{Kind: yaml.MappingNode}
 	all := doc.Content[0].Content
 	for i := 0; i+1 < len(all); i += 2 {
-		if !slices.Contains(enrollmentKeys, all[i].Value) {
+		if !slices.Contains(replaced, all[i].Value) {
 			kept.Content = append(kept.Content, all[i], all[i+1])
 		}
 	}
