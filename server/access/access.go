@@ -81,7 +81,7 @@ func Open(o Options) *Access {
 	if o.Parallel == 0 {
 		o.Parallel = 2
 	}
-	a.hasher = newHasher(o.Parallel)
+	a.hasher = newHasher(o.Parallel, owasp)
 	return a
 }
 

@@ -1,7 +1,6 @@
 package access
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -17,14 +16,19 @@ import (
 	"restic-manager/server/fault"
 )
 
-// The cost of one password: OWASP's second argon2id setting (Password Storage Cheat Sheet: m=19 MiB, t=2,
-// p=1). Stored hashes carry their own figures, so raising these leaves old ones good.
+// cost is what one password costs.
+type cost struct {
+	memory, time uint32 // KiB, passes
+	threads      uint8
+}
+
+// owasp is the second argon2id setting of OWASP's Password Storage Cheat Sheet. Stored hashes carry their own
+// figures, so raising these leaves old ones good.
+var owasp = cost{memory: 19 * 1024, time: 2, threads: 1}
+
 const (
-	argonMemory  = 19 * 1024 // KiB
-	argonTime    = 2
-	argonThreads = 1
-	argonKey     = 32
-	argonSalt    = 16
+	argonKey  = 32
+	argonSalt = 16
 )
 
 // hasher bounds how many hashes are computed and how many wait: without a bound, a flood of sign-ins would
@@ -32,44 +36,47 @@ const (
 type hasher struct {
 	running chan struct{}
 	waiting chan struct{}
-	dummy   string
+	cost    cost
+	dummy   phc // stands in for unknown users
 }
 
-func newHasher(parallel int) *hasher {
-	h := &hasher{running: make(chan struct{}, parallel), waiting: make(chan struct{}, parallel+64)}
-	h.dummy = encodeHash(make([]byte, argonSalt), make([]byte, argonKey))
-	return h
+func newHasher(parallel int, c cost) *hasher {
+	return &hasher{
+		running: make(chan struct{}, parallel), waiting: make(chan struct{}, parallel+64),
+		cost: c, dummy: phc{cost: c, salt: make([]byte, argonSalt), key: make([]byte, argonKey)},
+	}
 }
 
 // hash makes the PHC string of a password under a new salt.
 func (h *hasher) hash(ctx context.Context, password string) (string, error) {
-	salt := make([]byte, argonSalt)
-	rand.Read(salt)
-	key, err := h.derive(ctx, password, salt, argonMemory, argonTime, argonThreads, argonKey)
+	p := phc{cost: h.cost, salt: make([]byte, argonSalt), key: make([]byte, argonKey)}
+	rand.Read(p.salt)
+	key, err := h.derive(ctx, password, p)
 	if err != nil {
 		return "", err
 	}
-	return encodeHash(salt, key), nil
+	p.key = key
+	return p.String(), nil
 }
 
 // verify reports whether the password is the hash's. An empty hash costs the same and is never right.
 func (h *hasher) verify(ctx context.Context, hash, password string) (bool, error) {
-	known := hash != ""
-	if !known {
-		hash = h.dummy
+	p, known := h.dummy, hash != ""
+	if known {
+		var err error
+		if p, err = parseHash(hash); err != nil {
+			return false, err
+		}
 	}
-	p, err := parseHash(hash)
-	if err != nil {
-		return false, err
-	}
-	key, err := h.derive(ctx, password, p.salt, p.memory, p.time, p.threads, uint32(len(p.key)))
+	key, err := h.derive(ctx, password, p)
 	if err != nil {
 		return false, err
 	}
 	return subtle.ConstantTimeCompare(key, p.key) == 1 && known, nil
 }
 
-func (h *hasher) derive(ctx context.Context, password string, salt []byte, memory, time_ uint32, threads uint8, size uint32) ([]byte, error) {
+// derive computes the key of a password with the salt, the cost and the length of p.
+func (h *hasher) derive(ctx context.Context, password string, p phc) ([]byte, error) {
 	select {
 	case h.waiting <- struct{}{}:
 		defer func() { <-h.waiting }()
@@ -84,24 +91,23 @@ func (h *hasher) derive(ctx context.Context, password string, salt []byte, memor
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	return argon2.IDKey(normalize(password), salt, time_, memory, threads, size), nil
+	return argon2.IDKey(normalize(password), p.salt, p.time, p.memory, p.threads, uint32(len(p.key))), nil
 }
 
 // normalize gives one password one form, however a keyboard composes its accents (Unicode NFC).
 func normalize(password string) []byte { return norm.NFC.Bytes([]byte(password)) }
 
 type phc struct {
-	memory, time uint32
-	threads      uint8
-	salt, key    []byte
+	cost
+	salt, key []byte
 }
 
-// encodeHash writes the PHC string format:
+// String is the PHC string format:
 // https://github.com/P-H-C/phc-string-format/blob/master/phc-sf-spec.md
-func encodeHash(salt, key []byte) string {
+func (p phc) String() string {
 	b64 := base64.RawStdEncoding
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonThreads,
-		b64.EncodeToString(salt), b64.EncodeToString(key))
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, p.memory, p.time, p.threads,
+		b64.EncodeToString(p.salt), b64.EncodeToString(p.key))
 }
 
 var errHash = errors.New("the stored password hash is damaged; set a new password with restic-manager user reset-password")
@@ -122,7 +128,7 @@ func parseHash(s string) (phc, error) {
 	if p.key, err = base64.RawStdEncoding.DecodeString(parts[5]); err != nil || len(p.key) < 16 {
 		return phc{}, errHash
 	}
-	if p.memory < 8 || p.memory > 1<<20 || p.time < 1 || p.time > 16 || p.threads < 1 || bytes.Equal(p.salt, nil) {
+	if p.memory < 8 || p.memory > 1<<20 || p.time < 1 || p.time > 16 || p.threads < 1 || len(p.salt) < 8 {
 		return phc{}, errHash
 	}
 	return p, nil

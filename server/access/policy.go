@@ -64,7 +64,7 @@ func guessable(username, password string) bool {
 	p := strings.ToLower(password)
 	user := strings.ToLower(username)
 	plain := unleet(p)
-	for _, form := range []string{p, core(p), plain, core(plain)} {
+	for _, form := range []string{p, core(p), unleet(core(p)), plain, core(plain), letters(p)} {
 		if common[form] || form == user || repeats(form, user) {
 			return true
 		}
@@ -80,6 +80,16 @@ func unleet(p string) string {
 // core is what is left without the digits and signs that people put around a word.
 func core(p string) string {
 	return strings.TrimFunc(p, func(r rune) bool { return !unicode.IsLetter(r) })
+}
+
+// letters is what is left without everything else.
+func letters(p string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) {
+			return r
+		}
+		return -1
+	}, p)
 }
 
 // repeats reports whether p is one common word, the user's name, or one short piece over and over.

@@ -181,12 +181,13 @@ func (a *Access) readSession(ctx context.Context, key string) (cached, error) {
 		return cached{}, err
 	}
 	var row struct {
-		sessionRow
-		Username   string
-		Role       Role
-		DisabledAt *time.Time
+		ID, OperatorID, Username string
+		Role                     Role
+		LastUsedAt, ExpiresAt    time.Time
+		DisabledAt               *time.Time
 	}
-	err = a.db.Read(ctx).Table("sessions").Select("sessions.*, operators.username, operators.role, operators.disabled_at").
+	err = a.db.Read(ctx).Table("sessions").
+		Select("sessions.id, sessions.operator_id, sessions.last_used_at, sessions.expires_at, operators.username, operators.role, operators.disabled_at").
 		Joins("JOIN operators ON operators.id = sessions.operator_id").Where("sessions.secret_sha256 = ?", key).Take(&row).Error
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		return cached{}, errSession()
