@@ -1,0 +1,85 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/labstack/echo/v4"
+
+	"restic-manager/server/fault"
+	"restic-manager/server/fleet"
+	"restic-manager/shared/wire"
+)
+
+// nextCommand is the long poll: it waits as long as the agent asked, or until the client or the server goes.
+func (s *Server) nextCommand(c echo.Context, x *exchange) error {
+	q, err := wire.ParsePollQuery(c.Request().URL.Query())
+	if err != nil {
+		return fault.Invalidf("%s", err)
+	}
+	out, err := s.o.Fleet.Poll(c.Request().Context(), x.hostID, q)
+	if err != nil {
+		return err
+	}
+	return reply(c, http.StatusOK, out)
+}
+
+// appendLog passes the records on as they were sent, with their inflated form to check them by.
+func (s *Server) appendLog(c echo.Context, x *exchange) error {
+	r := c.Request()
+	q, err := wire.ParseLogQuery(r.URL.Query())
+	if err != nil {
+		return fault.Invalidf("%s", err)
+	}
+	who, err := x.caller(c)
+	if err != nil {
+		return err
+	}
+	b, err := s.readBody(x, r, wire.MaxBody, true)
+	if err != nil {
+		return err
+	}
+	defer b.release()
+	out, err := s.o.Fleet.AppendLog(r.Context(), who.host, who.job, who.lease, q, fleet.LogBody{Encoding: b.encoding, Raw: b.raw, Plain: b.plain})
+	if err != nil {
+		return err
+	}
+	if q.Lines > 0 && out.NextLine == q.FirstLine+q.Lines {
+		s.metrics.logLines.Add(float64(q.Lines))
+		s.metrics.logBytes.Add(float64(len(b.plain)))
+	}
+	return reply(c, http.StatusOK, out)
+}
+
+func (s *Server) putListingPart(c echo.Context, x *exchange) error {
+	who, err := x.caller(c)
+	if err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(c.Param("n"))
+	if err != nil || n < 0 || n > 1<<20 {
+		return fault.Invalidf("The number of a part is a whole number.")
+	}
+	b, err := s.readBody(x, c.Request(), wire.MaxBody, true)
+	if err != nil {
+		return err
+	}
+	defer b.release()
+	if err := s.o.Fleet.PutListingPart(c.Request().Context(), who.host, who.token, n, b.plain); err != nil {
+		return err
+	}
+	return reply(c, http.StatusOK, wire.Empty{})
+}
+
+// listingToken reads a path's token. What cannot be one is answered as one that is not known.
+func listingToken(c echo.Context) (string, error) {
+	if t := c.Param("token"); wire.IsRandomHex(t) {
+		return t, nil
+	}
+	return "", fault.New(fault.Conflict, wire.ProblemListingSuperseded, "This listing is not known or was superseded. Begin a new one.")
+}
+
+func (s *Server) commitListing(ctx context.Context, who caller, in wire.CommitRequest) (wire.Empty, error) {
+	return wire.Empty{}, s.o.Fleet.CommitListing(ctx, who.host, who.token, in)
+}

@@ -1,0 +1,230 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"restic-manager/server/fault"
+	"restic-manager/shared/wire"
+)
+
+// The sizes of buffers: most bodies fit the small one (a log batch is at most wire.MaxBatchBytes), and the
+// large one has a byte more than any body may have, so that reading one too many is seen.
+const (
+	smallBuffer = 96 << 10
+	largeBuffer = wire.MaxBody + 1
+)
+
+// buffer is a pooled stretch of memory; give it back with release.
+type buffer struct {
+	b    []byte // len is what is used
+	pool *sync.Pool
+}
+
+var smallBuffers, largeBuffers sync.Pool
+
+func init() {
+	smallBuffers.New = func() any { return &buffer{b: make([]byte, 0, smallBuffer), pool: &smallBuffers} }
+	largeBuffers.New = func() any { return &buffer{b: make([]byte, 0, largeBuffer), pool: &largeBuffers} }
+}
+
+func newBuffer(size int64) *buffer {
+	if size < smallBuffer {
+		return smallBuffers.Get().(*buffer)
+	}
+	return largeBuffers.Get().(*buffer)
+}
+
+func (b *buffer) release() {
+	if b == nil || cap(b.b) != smallBuffer && cap(b.b) != largeBuffer { // not as it was made: let it go
+		return
+	}
+	b.b = b.b[:0]
+	b.pool.Put(b)
+}
+
+// grow moves the content to a large buffer; ok is false when it is in one already.
+func (b *buffer) grow() (*buffer, bool) {
+	if cap(b.b) >= largeBuffer {
+		return b, false
+	}
+	large := newBuffer(largeBuffer)
+	large.b = append(large.b, b.b...)
+	b.release()
+	return large, true
+}
+
+// readInto reads r to its end, at most limit bytes. The buffer given back replaces b, also with an error.
+func readInto(b *buffer, r io.Reader, limit int64) (*buffer, error) {
+	for {
+		if int64(len(b.b)) > limit {
+			return b, errTooLarge(limit)
+		}
+		if len(b.b) == cap(b.b) {
+			var ok bool
+			if b, ok = b.grow(); !ok {
+				return b, errTooLarge(limit)
+			}
+		}
+		n, err := r.Read(b.b[len(b.b):cap(b.b)])
+		b.b = b.b[:len(b.b)+n]
+		if err == io.EOF {
+			if int64(len(b.b)) > limit {
+				return b, errTooLarge(limit)
+			}
+			return b, nil
+		}
+		if err != nil {
+			return b, err
+		}
+	}
+}
+
+// body is what a request carried. Its bytes are good until release.
+type body struct {
+	encoding   string // "", gzip or zstd
+	raw, plain []byte
+	buffers    [2]*buffer
+}
+
+func (b *body) release() {
+	for i, p := range b.buffers {
+		p.release()
+		b.buffers[i] = nil
+	}
+}
+
+// bodyTimeout is how long a whole body may take to arrive: 1 MiB over 20 KiB/s.
+const bodyTimeout = 60 * time.Second
+
+// readBody reads and inflates a body. limit holds for what was sent and for what it inflates to.
+func (s *Server) readBody(x *exchange, r *http.Request, limit int64, compressed bool) (*body, error) {
+	b := &body{encoding: r.Header.Get("Content-Encoding")}
+	switch b.encoding {
+	case "identity":
+		b.encoding = ""
+	case "":
+	case "gzip", "zstd":
+		if !compressed {
+			return nil, errUnsupported
+		}
+	default:
+		return nil, errEncoding
+	}
+	if r.ContentLength > limit {
+		return nil, errTooLarge(limit)
+	}
+	raw, err := s.receive(x, r, limit)
+	if err != nil {
+		return nil, err
+	}
+	b.buffers[0], b.raw, b.plain = raw, raw.b, raw.b
+	if b.encoding != "" && len(b.raw) > 0 {
+		if b.buffers[1], err = s.inflate.inflate(b.encoding, b.raw, limit); err != nil {
+			b.release()
+			return nil, err
+		}
+		b.plain = b.buffers[1].b
+	}
+	return b, nil
+}
+
+// receive reads what was sent, within bodyTimeout.
+func (s *Server) receive(x *exchange, r *http.Request, limit int64) (*buffer, error) {
+	control := http.NewResponseController(x.ResponseWriter)
+	// Not every writer has deadlines (those of tests).
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
+	raw, err := readInto(newBuffer(r.ContentLength), http.MaxBytesReader(x, r.Body, limit), limit)
+	_ = control.SetReadDeadline(time.Time{})
+	if err == nil {
+		return raw, nil
+	}
+	raw.release()
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, errTooLarge(limit)
+	}
+	if n, ok := errors.AsType[net.Error](err); ok && n.Timeout() {
+		return nil, errSlow
+	}
+	if fault.As(err) != nil {
+		return nil, err
+	}
+	return nil, malformed("The body ended before it was complete. Send it again.")
+}
+
+// inflater decompresses bodies. Decoders are pooled: making one costs more than a body.
+type inflater struct {
+	gzips sync.Pool
+	zstd  *zstd.Decoder
+}
+
+func newInflater() *inflater {
+	// The output never passes the capacity that is given, so a window costs nothing until it is filled.
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxWindow(128<<20))
+	if err != nil {
+		panic(err) // constant options
+	}
+	return &inflater{zstd: d}
+}
+
+// inflate gives the plain bytes, at most limit of them: a bomb is given up at the first byte too many.
+func (f *inflater) inflate(encoding string, raw []byte, limit int64) (*buffer, error) {
+	var b *buffer
+	var err error
+	if encoding == "gzip" {
+		b, err = f.gunzip(raw, limit)
+	} else {
+		b, err = f.unzstd(raw, limit)
+	}
+	if err == nil {
+		return b, nil
+	}
+	b.release()
+	if fault.As(err) != nil {
+		return nil, err
+	}
+	return nil, malformed("The body is not what its Content-Encoding says.")
+}
+
+func (f *inflater) gunzip(raw []byte, limit int64) (*buffer, error) {
+	z, _ := f.gzips.Get().(*gzip.Reader)
+	if z == nil {
+		z = new(gzip.Reader)
+	}
+	defer f.gzips.Put(z)
+	b := newBuffer(int64(len(raw)))
+	if err := z.Reset(bytes.NewReader(raw)); err != nil {
+		return b, err
+	}
+	return readInto(b, z, limit)
+}
+
+func (f *inflater) unzstd(raw []byte, limit int64) (*buffer, error) {
+	b := newBuffer(int64(len(raw)))
+	for {
+		out, err := f.zstd.DecodeAll(raw, b.b[:0])
+		if errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+			b.b = b.b[:0]
+			var ok bool
+			if b, ok = b.grow(); ok {
+				continue
+			}
+			return b, errTooLarge(limit)
+		}
+		if err != nil {
+			return b, err
+		}
+		if b.b = out; int64(len(out)) > limit {
+			return b, errTooLarge(limit)
+		}
+		return b, nil
+	}
+}

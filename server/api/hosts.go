@@ -1,0 +1,144 @@
+package api
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"restic-manager/server/fleet"
+)
+
+// EnrollmentSecret is a new token. The secret is told this once.
+type EnrollmentSecret struct {
+	fleet.EnrollmentToken
+	Token string `json:"token" doc:"Give it to restic-manager-agent enroll --token. It is not kept: only its hash is"`
+}
+
+type createTokenInput struct {
+	Body struct {
+		Name             string            `json:"name,omitempty" maxLength:"128" doc:"The host's name to be; none: the machine's own"`
+		Labels           map[string]string `json:"labels,omitempty" doc:"The host's labels to be"`
+		ExpiresInSeconds int64             `json:"expires_in_seconds,omitempty" minimum:"0" maximum:"2592000" doc:"0: an hour"`
+	} `nameHint:"CreateEnrollmentToken"`
+}
+
+type tokenOutput struct{ Body EnrollmentSecret }
+
+func (s *Server) createToken(ctx context.Context, in *createTokenInput) (*tokenOutput, error) {
+	t, secret, err := s.o.Fleet.CreateEnrollmentToken(ctx, exchangeOf(ctx).actor(), fleet.NewEnrollmentToken{
+		Name: in.Body.Name, Labels: in.Body.Labels, ExpiresIn: seconds(in.Body.ExpiresInSeconds)})
+	return &tokenOutput{EnrollmentSecret{t, secret}}, err
+}
+
+// seconds is a length of time, as long as one can be at most.
+func seconds(n int64) time.Duration {
+	return time.Duration(min(n, math.MaxInt64/int64(time.Second))) * time.Second
+}
+
+type tokensOutput struct {
+	Body struct {
+		Tokens     []fleet.EnrollmentToken `json:"tokens"`
+		NextCursor string                  `json:"next_cursor,omitempty"`
+	} `nameHint:"EnrollmentTokens"`
+}
+
+func (s *Server) listTokens(ctx context.Context, in *Page) (*tokensOutput, error) {
+	out := &tokensOutput{}
+	var err error
+	out.Body.Tokens, out.Body.NextCursor, err = s.o.Fleet.EnrollmentTokens(ctx, in.page())
+	return out, err
+}
+
+func (p Page) page() fleet.Page { return fleet.Page{Cursor: p.Cursor, Limit: p.Limit} }
+
+func (s *Server) deleteToken(ctx context.Context, in *ByID) (*none, error) {
+	return &none{}, s.o.Fleet.DeleteEnrollmentToken(ctx, exchangeOf(ctx).actor(), in.ID)
+}
+
+type hostsInput struct {
+	Page
+	Status string `query:"status" enum:"never_seen,online,offline,revoked"`
+	Search string `query:"search" maxLength:"256" doc:"Part of a name"`
+	Label  string `query:"label" maxLength:"260" doc:"key or key=value"`
+}
+
+type hostsOutput struct {
+	Body struct {
+		Hosts      []fleet.Host `json:"hosts"`
+		NextCursor string       `json:"next_cursor,omitempty"`
+	} `nameHint:"Hosts"`
+}
+
+func (s *Server) listHosts(ctx context.Context, in *hostsInput) (*hostsOutput, error) {
+	out := &hostsOutput{}
+	var err error
+	out.Body.Hosts, out.Body.NextCursor, err = s.o.Fleet.Hosts(ctx, fleet.HostFilter{Status: in.Status, Search: in.Search, Label: in.Label}, in.page())
+	return out, err
+}
+
+type hostOutput struct{ Body fleet.Host }
+
+func (s *Server) getHost(ctx context.Context, in *ByID) (*hostOutput, error) {
+	h, err := s.o.Fleet.HostByID(ctx, in.ID)
+	return &hostOutput{h}, err
+}
+
+type updateHostInput struct {
+	ByID
+	Body struct {
+		Name   *string            `json:"name,omitempty" maxLength:"128"`
+		Labels *map[string]string `json:"labels,omitempty" doc:"All labels there are to be"`
+	} `nameHint:"UpdateHost"`
+}
+
+func (s *Server) updateHost(ctx context.Context, in *updateHostInput) (*hostOutput, error) {
+	if in.Body.Name == nil && in.Body.Labels == nil {
+		return nil, errNothing()
+	}
+	h, err := s.o.Fleet.UpdateHost(ctx, exchangeOf(ctx).actor(), in.ID, fleet.HostPatch{Name: in.Body.Name, Labels: in.Body.Labels})
+	return &hostOutput{h}, err
+}
+
+func (s *Server) deleteHost(ctx context.Context, in *ByID) (*none, error) {
+	return &none{}, s.o.Fleet.DeleteHost(ctx, exchangeOf(ctx).actor(), in.ID)
+}
+
+func (s *Server) revokeHost(ctx context.Context, in *ByID) (*hostOutput, error) {
+	h, err := s.o.Fleet.RevokeHost(ctx, exchangeOf(ctx).actor(), in.ID)
+	return &hostOutput{h}, err
+}
+
+func (s *Server) clearCloneAlarm(ctx context.Context, in *ByID) (*hostOutput, error) {
+	h, err := s.o.Fleet.ClearCloneAlarm(ctx, exchangeOf(ctx).actor(), in.ID)
+	return &hostOutput{h}, err
+}
+
+type repositoryInput struct {
+	ByID
+	Body struct {
+		URL      string            `json:"url" maxLength:"4096" doc:"As restic's --repo, without a password in it"`
+		Password string            `json:"password" minLength:"1" maxLength:"4096"`
+		Env      map[string]string `json:"env,omitempty" doc:"Credentials of the backend"`
+	} `nameHint:"PutRepository"`
+}
+
+func (s *Server) putRepository(ctx context.Context, in *repositoryInput) (*none, error) {
+	return &none{}, s.o.Fleet.PutRepository(ctx, exchangeOf(ctx).actor(), in.ID, fleet.RepositoryConfig(in.Body))
+}
+
+func (s *Server) deleteRepository(ctx context.Context, in *ByID) (*none, error) {
+	return &none{}, s.o.Fleet.DeleteRepository(ctx, exchangeOf(ctx).actor(), in.ID)
+}
+
+type snapshotsInput struct {
+	ByID
+	Page
+	All bool `query:"all" doc:"The whole repository's, not only the host's own"`
+}
+
+type snapshotsOutput struct{ Body fleet.SnapshotPage }
+
+func (s *Server) listSnapshots(ctx context.Context, in *snapshotsInput) (*snapshotsOutput, error) {
+	p, err := s.o.Fleet.Snapshots(ctx, in.ID, in.All, in.page())
+	return &snapshotsOutput{p}, err
+}

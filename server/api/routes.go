@@ -1,0 +1,79 @@
+package api
+
+import (
+	"net/http"
+	"time"
+)
+
+// The methods.
+const (
+	get   = http.MethodGet
+	post  = http.MethodPost
+	put   = http.MethodPut
+	patch = http.MethodPatch
+	del   = http.MethodDelete
+)
+
+// Longest waits, in whole seconds. A poll's is its agent's choice (wire.ParsePollQuery).
+const (
+	maxPollWait = 60 * time.Second
+	maxWait     = 25 * time.Second
+)
+
+// table is everything the server answers under /api and beside it, and who may ask.
+func (s *Server) table() []*Route {
+	return []*Route{
+		route(get, "/healthz", Public, "healthz", "The process is alive", raw((*Server).healthz, contractOfText), always, quiet),
+		route(get, "/readyz", Public, "readyz", "The server can do its work", raw((*Server).readyz, contractOfText), always, quiet),
+		route(get, "/metrics", Metrics, "metrics", "Figures for Prometheus", raw((*Server).serveMetrics, contractOfText), always, quiet),
+		route(get, "/api/openapi.json", Public, "openapi", "This contract", raw((*Server).serveOpenAPI, contractOfJSON), zipped, quiet),
+
+		route(post, "/api/setup", Setup, "setup", "Make the first administrator by the printed code, and sign in", operate(s.setup), always, small, status(204)),
+		route(post, "/api/auth/login", Public, "login", "Sign in", operate(s.login), small, status(204)),
+		route(post, "/api/auth/logout", Self, "logout", "Sign out", operate(s.logout), status(204)),
+		route(get, "/api/auth/me", Self, "me", "Who is signed in", operate(s.me)),
+		route(put, "/api/auth/password", Self, "changePassword", "Change one's own password", operate(s.changePassword), small, status(204)),
+		route(get, "/api/sessions", Self, "listSessions", "One's own sign-ins", operate(s.listSessions)),
+		route(del, "/api/sessions/{id}", Self, "deleteSession", "End one of one's own sign-ins", operate(s.deleteSession), status(204)),
+		route(get, "/api/operators", Administrator, "listOperators", "The accounts", operate(s.listOperators), zipped),
+		route(post, "/api/operators", Administrator, "createOperator", "Make an account", operate(s.createOperator), small, status(201)),
+		route(get, "/api/operators/{id}", Administrator, "getOperator", "One account", operate(s.getOperator)),
+		route(patch, "/api/operators/{id}", Administrator, "updateOperator", "Change an account", operate(s.updateOperator), small),
+		route(del, "/api/operators/{id}", Administrator, "deleteOperator", "Delete an account", operate(s.deleteOperator), status(204)),
+		route(get, "/api/audit", Administrator, "listAudit", "Who changed what", operate(s.listAudit), zipped),
+
+		route(get, "/api/enrollment-tokens", Operator, "listEnrollmentTokens", "Tokens that can enroll a machine, and those that have", operate(s.listTokens), zipped),
+		route(post, "/api/enrollment-tokens", Operator, "createEnrollmentToken", "Make a token that enrolls one machine; it is shown once", operate(s.createToken), small, status(201)),
+		route(del, "/api/enrollment-tokens/{id}", Operator, "deleteEnrollmentToken", "Void a token", operate(s.deleteToken), status(204)),
+		route(get, "/api/hosts", Viewer, "listHosts", "The fleet", operate(s.listHosts), zipped),
+		route(get, "/api/hosts/{id}", Viewer, "getHost", "One host", operate(s.getHost), zipped),
+		route(patch, "/api/hosts/{id}", Operator, "updateHost", "Rename or label a host", operate(s.updateHost), small),
+		route(del, "/api/hosts/{id}", Operator, "deleteHost", "Delete a revoked host and what is known of it", operate(s.deleteHost), status(204)),
+		route(post, "/api/hosts/{id}/revoke", Operator, "revokeHost", "Void the host's credential", operate(s.revokeHost)),
+		route(post, "/api/hosts/{id}/clone-alarm/clear", Operator, "clearCloneAlarm", "Say that one of the two copies is switched off", operate(s.clearCloneAlarm)),
+		route(put, "/api/hosts/{id}/repository", Operator, "putRepository", "Hold a repository for the host", operate(s.putRepository), small, status(204)),
+		route(del, "/api/hosts/{id}/repository", Operator, "deleteRepository", "Let the host's own configuration name the repository", operate(s.deleteRepository), status(204)),
+		route(get, "/api/hosts/{id}/snapshots", Viewer, "listSnapshots", "What the repository held when it was last listed, newest first", operate(s.listSnapshots), zipped),
+		route(post, "/api/hosts/{id}/jobs", Operator, "createJob", "Order a job", operate(s.createJob), status(201)),
+		route(get, "/api/jobs", Viewer, "listJobs", "Jobs, newest first", operate(s.listJobs), zipped),
+		route(get, "/api/jobs/{id}", Viewer, "getJob", "One job", operate(s.getJob), zipped),
+		route(post, "/api/jobs/{id}/cancel", Operator, "cancelJob", "Cancel a job: at once while queued, else with the agent's next call", operate(s.cancelJob), status(202)),
+		route(post, "/api/jobs/{id}/retry", Operator, "retryJob", "Order the same again", operate(s.retryJob), status(201)),
+		route(get, "/api/jobs/{id}/log", Viewer, "readLog", "Lines of a job's log; with wait, the live tail", operate(s.readLog), zipped, waits(maxWait)),
+		route(get, "/api/jobs/{id}/log.txt", Viewer, "downloadLog", "A job's whole log as text", raw((*Server).downloadLog, contractOfText), lasts(time.Hour)),
+		route(get, "/api/changes", Viewer, "listChanges", "What changed since, for those who show it", operate(s.listChanges), waits(maxWait), quiet),
+
+		route(post, "/api/agents/enroll", Public, "enroll", "Turn an enrollment token into a host", answer(s.enroll), status(201)),
+		route(post, "/api/agents/hello", Agent, "hello", "An agent's first word after its start", answer(s.hello), limited),
+		route(get, "/api/agents/next-command", Agent, "nextCommand", "The long poll", raw((*Server).nextCommand, contractOfPoll), limited, quiet, waits(maxPollWait)),
+		route(post, "/api/agents/jobs/{id}/accept", Agent, "acceptJob", "Take an offered job", answer(s.acceptJob)),
+		route(post, "/api/agents/jobs/{id}/start", Agent, "startJob", "Say that restic is about to run", answer(s.startJob)),
+		route(post, "/api/agents/jobs/{id}/resume", Agent, "resumeJob", "Take a job over after a restart of the agent", answer(s.resumeJob)),
+		route(post, "/api/agents/jobs/{id}/log", Agent, "appendLog", "Ship log records", raw((*Server).appendLog, contractOfLog), quiet),
+		route(post, "/api/agents/jobs/{id}/progress", Agent, "reportProgress", "How far a running job is", answer(s.reportProgress), quiet),
+		route(post, "/api/agents/jobs/{id}/finish", Agent, "finishJob", "The result of a job", answer(s.finishJob)),
+		route(post, "/api/agents/listings", Agent, "beginListing", "Draw a token before snapshots are listed", answer(s.beginListing)),
+		route(put, "/api/agents/listings/{token}/parts/{n}", Agent, "putListingPart", "One part of a listing", raw((*Server).putListingPart, contractOfPart), quiet),
+		route(post, "/api/agents/listings/{token}/commit", Agent, "commitListing", "Make a listing the one that counts", answer(s.commitListing)),
+	}
+}
