@@ -190,9 +190,10 @@ func (e *enrollCommand) enrolled(c console, paths config.Paths, settings *config
 		name = "this machine"
 	}
 	fmt.Fprintf(c.out, "%s is enrolled with %s as host %s.\nIts identity is in %s.\n", name, settings.ServerURL, settings.HostID, paths.Config)
-	if found, err := restic.NewFinder("").Find(context.Background()); err != nil {
-		fmt.Fprintln(c.out, "Next: "+err.Error()+".")
-	} else {
+	found, err := restic.NewFinder("").Find(context.Background())
+	if e, ok := errors.AsType[*restic.Error](err); ok {
+		fmt.Fprintf(c.out, "Next: %s.\n", e.Message)
+	} else if err == nil {
 		fmt.Fprintf(c.out, "restic %s is at %s.\n", found.Version, found.Path)
 	}
 	fmt.Fprintln(c.out, "Next: name its repository in that file, unless the server holds it, and start the agent:")

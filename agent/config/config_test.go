@@ -406,10 +406,17 @@ func TestPathsFollowTheUser(t *testing.T) {
 		}
 	}
 	p := Paths{"/e/agent.yaml", "/e/guard.yaml", "/s", "/c", "/r"}
-	for _, want := range []string{"/e/agent.yaml", "/e/guard.yaml", "/s", "/c", "/r", PendingPath("/e/agent.yaml")} {
+	for _, want := range []string{"/e/agent.yaml", "/e/guard.yaml", "/s", "/c", "/r", PendingPath("/e/agent.yaml"), "/e/agent.yaml.broken"} {
 		if !slices.Contains(p.Protected(), want) {
 			t.Errorf("Protected lacks %s", want)
 		}
+	}
+	if slices.Contains(p.Protected(), "/e") {
+		t.Error("a folder that is not the agent's alone is protected whole")
+	}
+	p.Config = "/etc/restic-manager/agent.yaml"
+	if !slices.Contains(p.Protected(), "/etc/restic-manager") {
+		t.Error("the agent's own folder is not protected")
 	}
 }
 

@@ -92,7 +92,11 @@ func exists(path string) bool {
 }
 
 // Protected are the files and folders that a backup must never hold: the agent's own secrets,
-// configuration and state.
+// configuration and state. The folder of agent.yaml is one of them where it is the agent's alone.
 func (p Paths) Protected() []string {
-	return []string{p.Config, p.Guard, PendingPath(p.Config), p.State, p.Cache, p.Runtime}
+	protected := []string{p.Config, p.Config + brokenSuffix, p.Guard, PendingPath(p.Config), p.State, p.Cache, p.Runtime}
+	if folder := filepath.Dir(p.Config); filepath.Base(folder) == "restic-manager" {
+		protected = append(protected, folder)
+	}
+	return protected
 }

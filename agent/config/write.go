@@ -16,6 +16,9 @@ import (
 // enrollmentKeys are the keys that enrollment owns; all others are the owner's.
 var enrollmentKeys = []string{"server_url", "host_id", "name", "agent_token", "cert_pins", "ca_file", "insecure_http"}
 
+// brokenSuffix is behind the name of a file that was put aside. It may hold secrets.
+const brokenSuffix = ".broken"
+
 const head = `# agent.yaml of restic-manager-agent. It holds this machine's secret: keep its mode at 0600.
 # The first keys are written by "restic-manager-agent enroll".
 `
@@ -40,7 +43,7 @@ func Save(path string, c Config) error {
 	}
 	owners, err := ownersPart(path, replaced)
 	if err != nil {
-		if aside := os.Rename(path, path+".broken"); aside != nil {
+		if aside := os.Rename(path, path+brokenSuffix); aside != nil {
 			return errors.Join(fmt.Errorf("put %s aside: %w", path, aside), err)
 		}
 	}
