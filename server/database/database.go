@@ -257,17 +257,36 @@ type Tx struct {
 	// Now is the deciding clock, read once, in UTC and whole microseconds.
 	Now time.Time
 
-	postgres bool
-	topics   []string
+	db     *DB
+	topics []string
 }
 
 // Postgres reports which of the two engines this is.
-func (t *Tx) Postgres() bool { return t.postgres }
+func (t *Tx) Postgres() bool { return t.db.postgres }
+
+// ClockColumn is what a hot path selects beside its first row, for SetNow: it saves a round trip.
+func (t *Tx) ClockColumn() string { return t.db.ClockColumn() }
+
+// SetNow sets the deciding clock to what ClockColumn gave.
+func (t *Tx) SetNow(selected *time.Time) { t.Now = t.db.Selected(selected) }
 
 // Write runs fn in one transaction and commits unless fn fails. After a deadlock, a serialization failure
 // or a busy database nothing has happened, and fn is run again, at most 5 times: it must have no effects
 // of its own. Source: PostgreSQL manual, "Serialization Failure Handling".
 func (d *DB) Write(ctx context.Context, fn func(tx *Tx) error) error {
+	return d.WriteUntimed(ctx, func(tx *Tx) error {
+		now, err := d.readClock(tx.DB)
+		if err != nil {
+			return err
+		}
+		tx.Now = now
+		return fn(tx)
+	})
+}
+
+// WriteUntimed is Write for hot paths: Tx.Now is zero until fn has called SetNow with what it selected as
+// ClockColumn.
+func (d *DB) WriteUntimed(ctx context.Context, fn func(tx *Tx) error) error {
 	for try := 1; ; try++ {
 		topics, err := d.writeOnce(ctx, fn)
 		if err == nil {
@@ -288,15 +307,7 @@ func (d *DB) Write(ctx context.Context, fn func(tx *Tx) error) error {
 func (d *DB) writeOnce(ctx context.Context, fn func(tx *Tx) error) ([]string, error) {
 	var topics []string
 	err := d.write.WithContext(ctx).Transaction(func(g *gorm.DB) error {
-		tx := &Tx{DB: g, postgres: d.postgres}
-		if d.postgres && d.now == nil {
-			if err := g.Raw("SELECT clock_timestamp()").Scan(&tx.Now).Error; err != nil {
-				return fmt.Errorf("read the database's clock: %w", err)
-			}
-			tx.Now = Truncate(tx.Now)
-		} else {
-			tx.Now = d.clock()
-		}
+		tx := &Tx{DB: g, db: d}
 		if err := fn(tx); err != nil {
 			return err
 		}
@@ -316,15 +327,36 @@ func transient(err error) bool {
 }
 
 // Now is the deciding clock outside a transaction.
-func (d *DB) Now(ctx context.Context) (time.Time, error) {
-	if d.postgres && d.now == nil {
-		var t time.Time
-		if err := d.read.WithContext(ctx).Raw("SELECT clock_timestamp()").Scan(&t).Error; err != nil {
-			return time.Time{}, fmt.Errorf("read the database's clock: %w", err)
-		}
-		return Truncate(t), nil
+func (d *DB) Now(ctx context.Context) (time.Time, error) { return d.readClock(d.read.WithContext(ctx)) }
+
+func (d *DB) readClock(g *gorm.DB) (time.Time, error) {
+	if !d.asksClock() {
+		return d.clock(), nil
 	}
-	return d.clock(), nil
+	var t time.Time
+	if err := g.Raw("SELECT clock_timestamp()").Scan(&t).Error; err != nil {
+		return time.Time{}, fmt.Errorf("read the database's clock: %w", err)
+	}
+	return Truncate(t), nil
+}
+
+// asksClock reports whether the database's own clock decides.
+func (d *DB) asksClock() bool { return d.postgres && d.now == nil }
+
+// ClockColumn is the deciding clock as a column, for those who select a row anyway; Selected reads it.
+func (d *DB) ClockColumn() string {
+	if d.asksClock() {
+		return "clock_timestamp()"
+	}
+	return "NULL"
+}
+
+// Selected is the deciding clock, given what ClockColumn gave.
+func (d *DB) Selected(clock *time.Time) time.Time {
+	if d.asksClock() && clock != nil {
+		return Truncate(*clock)
+	}
+	return d.clock()
 }
 
 // Clock is the injected clock, or the process's with its monotonic reading: for measuring ages within this

@@ -97,7 +97,7 @@ func progress(j Job, e Progress, now time.Time) (Job, Effects, error) {
 	case still < wire.StallAfter:
 		j.StalledSince = time.Time{}
 	case j.StalledSince.IsZero():
-		j.StalledSince = now.Add(-min(still, now.Sub(j.StartedAt))).Truncate(time.Microsecond)
+		j.StalledSince = now.Add(-still).Truncate(time.Microsecond)
 	}
 	return j, Effects{}, nil
 }
@@ -155,4 +155,16 @@ func unnamed(j Job, e UnnamedPoll, now time.Time) (Job, Effects, error) {
 	}
 	return end(j, wire.StateFailed, wire.CodeInterrupted,
 		"the agent is back and does not know the job: its state folder was lost; run the job again", false, now)
+}
+
+// MayAppend reports whether log lines of that lease are taken: lease_lost or not_started when they are not.
+// Lines of an ended job are.
+func MayAppend(j Job, lease string) error {
+	switch {
+	case lease == "" || j.Lease != lease:
+		return leaseLost("another delivery has it, or the job was queued again")
+	case j.State == wire.StateAccepted:
+		return notStarted()
+	}
+	return nil
 }

@@ -10,7 +10,7 @@ type (
 	// Accept takes a queued job.
 	Accept struct {
 		Lease          string
-		Delivery       int64
+		Delivery       int
 		RepositoryName string
 		RepositoryID   string // empty: not known yet
 		LaneBusy       bool   // another job of the host occupies the lane

@@ -21,7 +21,7 @@ type Job struct {
 	ExpiresAt    time.Time
 	WaitingSince time.Time // first found ready to run but for shared holds of others
 
-	Delivery       int64 // counts returns to the queue, from 1
+	Delivery       int // counts returns to the queue, from 1
 	Lease          string
 	HeardAt        time.Time // the last message that named the lease
 	LeaseExpiresAt time.Time

@@ -1,0 +1,248 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+
+	"restic-manager/server/database"
+	"restic-manager/server/fleet/boot"
+	"restic-manager/server/fleet/job"
+	"restic-manager/shared/wire"
+)
+
+// answer is what one look found.
+type answer struct {
+	mark   string
+	newest bool
+	offer  *wire.Offer
+	cancel []string
+	drop   []wire.JobRef
+	// unsettled: the next look may find more though nothing is told: a disconnected job that polls do not
+	// name.
+	unsettled bool
+}
+
+type pollingHost struct {
+	bootRow      `gorm:"embedded"`
+	Revoked      bool
+	RepositoryID string
+	ServerHeld   bool
+	Clock        *time.Time
+}
+
+// maxQueueLooked bounds how many of a host's queued jobs one look considers.
+const maxQueueLooked = 100
+
+// answer reads what a poll is to be told, and writes what the poll proves: a probe, an alarm, a wait, a lost
+// folder. In the usual case it writes nothing.
+func (s *Store) answer(ctx context.Context, hostID string, q wire.PollQuery) (answer, error) {
+	db := s.db.Read(ctx)
+	host, err := s.readPolling(db, hostID)
+	if err != nil {
+		return answer{}, err
+	}
+	now := s.db.Selected(host.Clock)
+	known := boot.Reply{Mark: host.BootMark, Newest: true}
+	alarm := host.CloneAlarmAt != nil
+	if q.Boot == "" || q.Boot != host.BootID {
+		if known, alarm, err = s.olderPoll(ctx, hostID, q); err != nil {
+			return answer{}, err
+		}
+	}
+	v, specs, err := s.view(db, hostID, host, q, now)
+	if err != nil {
+		return answer{}, err
+	}
+	v.Newest, v.Closed = known.Newest, alarm || host.Revoked
+	d := job.Answer(v, now)
+	a := answer{mark: known.Mark, newest: known.Newest, cancel: d.Cancel, drop: d.Drop, unsettled: len(v.Disconnected) > 0}
+	if d.Offer != nil {
+		a.offer = &wire.Offer{
+			JobID: d.Offer.ID, Delivery: d.Offer.Delivery, Kind: d.Offer.Kind, Spec: json.RawMessage(specs[d.Offer.ID].Spec),
+			Repository:       wire.RepositoryRef{Name: repositoryName(host.ServerHeld), ID: host.RepositoryID},
+			TimeLimitSeconds: specs[d.Offer.ID].TimeLimitSeconds, QueuedAt: d.Offer.QueuedAt,
+		}
+	}
+	return a, s.note(ctx, q, d)
+}
+
+func (s *Store) readPolling(db *gorm.DB, hostID string) (pollingHost, error) {
+	var rows []pollingHost
+	err := db.Raw("SELECT "+bootColumns+`, hosts.revoked_at IS NOT NULL AS revoked, coalesce(hosts.repository_id, '') AS repository_id,
+		EXISTS (SELECT 1 FROM host_repositories r WHERE r.host_id = hosts.id) AS server_held, `+s.db.ClockColumn()+` AS clock
+		FROM hosts WHERE id = ?`, hostID).Scan(&rows).Error
+	if err != nil {
+		return pollingHost{}, fmt.Errorf("read host %s: %w", hostID, err)
+	}
+	if len(rows) == 0 {
+		return pollingHost{}, errNoHost
+	}
+	return rows[0], nil
+}
+
+// olderPoll answers a process that is not the newest: it gets its probe, or raises the alarm, or has to say
+// hello.
+func (s *Store) olderPoll(ctx context.Context, hostID string, q wire.PollQuery) (reply boot.Reply, alarm bool, err error) {
+	var refused error
+	err = s.db.Write(ctx, func(tx *database.Tx) error {
+		was, err := lockBoots(tx, hostID)
+		if err != nil {
+			return err
+		}
+		var h boot.Host
+		h, reply, refused = was.Poll(q.Boot, q.Mark, newMark())
+		alarm = h.Alarm
+		return writeBoots(tx, hostID, was, h)
+	})
+	if err != nil {
+		return boot.Reply{}, false, fmt.Errorf("poll of an older process of host %s: %w", hostID, err)
+	}
+	return reply, alarm, refused
+}
+
+// view reads what the rules of polling look at, the host's closing apart.
+func (s *Store) view(db *gorm.DB, hostID string, host pollingHost, q wire.PollQuery, now time.Time) (job.View, map[string]jobRow, error) {
+	v := job.View{Query: q, Jobs: map[string]job.Job{}}
+	var open []jobRow
+	err := db.Raw("SELECT "+ruleColumns+`, jobs.spec FROM jobs WHERE host_id = ? AND state IN ('queued', 'accepted', 'running')
+		ORDER BY number LIMIT ?`, hostID, maxQueueLooked).Scan(&open).Error
+	if err != nil {
+		return v, nil, fmt.Errorf("read the open jobs of host %s: %w", hostID, err)
+	}
+	rows, busy := map[string]jobRow{}, map[wire.Lane]bool{}
+	for _, row := range open {
+		j := row.rules()
+		rows[row.ID], v.Jobs[row.ID] = row, j
+		busy[j.Lane()] = busy[j.Lane()] || j.Active()
+		if j.State == wire.StateRunning && !j.DisconnectedSince.IsZero() {
+			v.Disconnected = append(v.Disconnected, j)
+		}
+	}
+	if err := readNamed(db, hostID, q.Jobs, v.Jobs); err != nil {
+		return v, nil, err
+	}
+	var facts *job.Repository
+	for _, row := range open {
+		j := v.Jobs[row.ID]
+		if j.State != wire.StateQueued {
+			continue
+		}
+		c := job.Candidate{Job: j, LaneFree: !busy[j.Lane()]}
+		if j.Hold() != wire.HoldNone && c.LaneFree {
+			if facts == nil {
+				read, err := readRepository(db, job.HoldKey(hostID, host.RepositoryID))
+				if err != nil {
+					return v, nil, err
+				}
+				facts = &read
+			}
+			c.Repository = *facts
+		}
+		v.Queue = append(v.Queue, c)
+	}
+	if len(v.Disconnected) > 0 {
+		// The silence of others is judged in the transaction that writes; here it is only a hint.
+		v.Amnesty, err = inAmnesty(db, now)
+	}
+	return v, rows, err
+}
+
+// readNamed adds the jobs of the host that the poll names and that are not there yet.
+func readNamed(db *gorm.DB, hostID string, refs []wire.JobRef, jobs map[string]job.Job) error {
+	var ids []string
+	for _, ref := range refs {
+		if _, ok := jobs[ref.ID]; !ok {
+			ids = append(ids, ref.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	var rows []jobRow
+	if err := db.Raw("SELECT "+ruleColumns+" FROM jobs WHERE host_id = ? AND id IN ?", hostID, ids).Scan(&rows).Error; err != nil {
+		return fmt.Errorf("read the jobs that host %s names: %w", hostID, err)
+	}
+	for _, row := range rows {
+		jobs[row.ID] = row.rules()
+	}
+	return nil
+}
+
+// readRepository reads what holds the key and what waits for it.
+func readRepository(db *gorm.DB, key string) (job.Repository, error) {
+	var held []struct {
+		Exclusive bool
+		Shared    bool
+	}
+	err := db.Raw(`SELECT EXISTS (SELECT 1 FROM jobs WHERE holding AND hold_key = @key AND hold = 'exclusive') AS exclusive,
+		EXISTS (SELECT 1 FROM jobs WHERE holding AND hold_key = @key AND hold = 'shared') AS shared`, map[string]any{"key": key}).Scan(&held).Error
+	if err != nil {
+		return job.Repository{}, fmt.Errorf("read the holds on %s: %w", key, err)
+	}
+	r := job.Repository{ExclusiveHeld: held[0].Exclusive, SharedHeld: held[0].Shared}
+	if !r.SharedHeld || r.ExclusiveHeld {
+		return r, nil // nobody yields then
+	}
+	var rows []struct {
+		Number       int64
+		HostOnline   bool
+		LaneFree     bool
+		Alarm        bool
+		WaitingSince *time.Time
+	}
+	err = db.Raw(`SELECT jobs.number, hosts.status = 'online' AS host_online, hosts.clone_alarm_at IS NOT NULL AS alarm, jobs.waiting_since,
+		NOT EXISTS (SELECT 1 FROM jobs o WHERE o.host_id = jobs.host_id AND o.lane = jobs.lane AND o.state IN ('accepted', 'running')) AS lane_free
+		FROM jobs JOIN hosts ON hosts.id = jobs.host_id
+		WHERE jobs.state = 'queued' AND jobs.hold = 'exclusive' AND `+keyOfHost(key), keyArg(key)).Scan(&rows).Error
+	if err != nil {
+		return r, fmt.Errorf("read who waits for %s: %w", key, err)
+	}
+	for _, w := range rows {
+		r.Waiting = append(r.Waiting, job.Waiter{Number: w.Number, HostOnline: w.HostOnline, LaneFree: w.LaneFree, Alarm: w.Alarm, WaitingSince: at(w.WaitingSince)})
+	}
+	return r, nil
+}
+
+// note writes what a poll proves about jobs.
+func (s *Store) note(ctx context.Context, q wire.PollQuery, d job.Decision) error {
+	for _, id := range d.Waits {
+		if err := s.noteJob(ctx, id, job.Waiting{}); err != nil {
+			return err
+		}
+	}
+	for _, id := range d.Unnamed {
+		if err := s.noteJob(ctx, id, job.UnnamedPoll{Boot: q.Boot, Seq: q.Seq}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// noteJob applies an event that only matters while its job is still what the poll saw.
+func (s *Store) noteJob(ctx context.Context, id string, e job.Event) error {
+	var c change
+	err := s.db.Write(ctx, func(tx *database.Tx) error {
+		row, ok, err := lockJob(tx, id)
+		if err != nil || !ok {
+			return err
+		}
+		if _, judges := e.(job.UnnamedPoll); judges {
+			if forgiven, err := inAmnesty(tx.DB, tx.Now); err != nil || forgiven {
+				return err
+			}
+		}
+		c, err = s.apply(tx, row, e)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("note %T on job %s: %w", e, id, err)
+	}
+	if c.fx.Ended {
+		s.figures.ended(c.job)
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+package fleet
+
+import (
+	"fmt"
+
+	"restic-manager/server/database"
+	"restic-manager/server/fleet/job"
+	"restic-manager/shared/wire"
+)
+
+// change is what one event made of one job.
+type change struct {
+	was, job job.Job
+	fx       job.Effects
+	// refused is the rules' answer to the caller. What changed is committed all the same.
+	refused error
+}
+
+// apply has the rules decide on a locked job and writes what comes of it, with all its effects.
+func (s *Store) apply(tx *database.Tx, row jobRow, e job.Event) (change, error) {
+	return s.applyTo(tx, row.rules(), e)
+}
+
+func (s *Store) applyTo(tx *database.Tx, was job.Job, e job.Event) (change, error) {
+	c := change{was: was}
+	c.job, c.fx, c.refused = job.Apply(was, e, tx.Now)
+	if c.job == was {
+		return c, nil
+	}
+	ok, err := write(tx, was, c.job, "")
+	if err != nil {
+		return c, err
+	}
+	if !ok {
+		return c, fmt.Errorf("job %s changed under its lock", was.ID)
+	}
+	return c, s.effects(tx, c)
+}
+
+// effects tells who must know, and finds who may go on.
+func (s *Store) effects(tx *database.Tx, c change) error {
+	if visiblyChanged(c.was, c.job) {
+		tx.Notify(database.TopicJobs, database.TopicJob(c.job.ID), database.TopicHost(c.job.HostID))
+	}
+	if c.fx.WakeHost {
+		tx.Notify(database.TopicWake(c.job.HostID))
+	}
+	if c.fx.Freed != "" {
+		if err := wakeWaiters(tx, c.fx.Freed); err != nil {
+			return err
+		}
+	}
+	if c.fx.LeftQueue && c.job.Hold() == wire.HoldExclusive {
+		return wakeBehind(tx, c.job.HostID)
+	}
+	return nil
+}
+
+// visiblyChanged leaves out what only renews a lease.
+func visiblyChanged(a, b job.Job) bool {
+	a.HeardAt, a.LeaseExpiresAt, a.Unnamed, a.WaitingSince = b.HeardAt, b.LeaseExpiresAt, b.Unnamed, b.WaitingSince
+	a.ProgressLease, a.ProgressSeq = b.ProgressLease, b.ProgressSeq
+	return a != b
+}
+
+// wakeWaiters wakes the polls of all hosts with a queued job on the hold key.
+func wakeWaiters(tx *database.Tx, key string) error {
+	var hosts []string
+	err := tx.Raw(`SELECT DISTINCT jobs.host_id FROM jobs JOIN hosts ON hosts.id = jobs.host_id
+		WHERE jobs.state = 'queued' AND jobs.hold <> 'none' AND `+keyOfHost(key), keyArg(key)).Scan(&hosts).Error
+	if err != nil {
+		return fmt.Errorf("find who waits for %s: %w", key, err)
+	}
+	for _, h := range hosts {
+		tx.Notify(database.TopicWake(h))
+	}
+	return nil
+}
+
+// wakeBehind wakes those who may have waited behind a queued job of this host.
+func wakeBehind(tx *database.Tx, hostID string) error {
+	var ids []string
+	if err := tx.Raw("SELECT coalesce(repository_id, '') FROM hosts WHERE id = ?", hostID).Scan(&ids).Error; err != nil {
+		return fmt.Errorf("read the repository of host %s: %w", hostID, err)
+	}
+	if len(ids) == 0 || ids[0] == "" {
+		return nil // the host alone; it is awake
+	}
+	return wakeWaiters(tx, ids[0])
+}
+
+// keyOfHost is the condition that a host's jobs hold the key, with one argument: keyArg.
+func keyOfHost(key string) string {
+	if isHostKey(key) {
+		return "hosts.id = ? AND hosts.repository_id IS NULL"
+	}
+	return "hosts.repository_id = ?"
+}
+
+func keyArg(key string) string {
+	if isHostKey(key) {
+		return key[len(job.HostKey("")):]
+	}
+	return key
+}
+
+func isHostKey(key string) bool {
+	p := job.HostKey("")
+	return len(key) > len(p) && key[:len(p)] == p
+}

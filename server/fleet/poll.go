@@ -1,0 +1,170 @@
+package fleet
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"restic-manager/server/database"
+	"restic-manager/server/fault"
+	"restic-manager/shared/wire"
+)
+
+// maxHold is the longest a poll is held, whatever it asks: proxies cut at 60 s.
+const maxHold = 55 * time.Second
+
+// Poll answers with what there is for the host, else waits for it as long as asked and answers with the mark
+// alone. While it waits it holds no database connection. It ends early when the server stops and when a newer
+// poll of the host comes. Errors are hello_required (409) and unavailable (503).
+func (s *Store) Poll(ctx context.Context, hostID string, q wire.PollQuery) (wire.PollReply, error) {
+	s.Seen(hostID)
+	now := s.db.Clock()
+	for _, j := range q.Jobs {
+		s.pulse.renewAt(j.ID, j.Lease, now)
+	}
+	select {
+	case <-s.db.Hub.Closed():
+		e := fault.New(fault.Unavailable, wire.ProblemUnavailable, "the server is stopping; ask again")
+		e.RetryAfter = time.Second
+		return wire.PollReply{}, e
+	default:
+	}
+	t := s.seats.take(hostID, now)
+	w, late := t.enter(q)
+	if late {
+		q.Wait = 0
+	}
+	defer t.leave(w)
+	events, cancel := s.db.Hub.Subscribe(database.TopicWake(hostID)) // before the look: nothing is missed
+	defer cancel()
+	return s.wait(ctx, hostID, q, t, w, events)
+}
+
+// wait looks, and waits until there is something to look at again.
+func (s *Store) wait(ctx context.Context, hostID string, q wire.PollQuery, t *seat, w *waiting, events <-chan string) (wire.PollReply, error) {
+	hold := min(q.Wait, maxHold)
+	if s.settings.PollHold > 0 {
+		hold = min(hold, s.settings.PollHold)
+	}
+	over := time.NewTimer(hold)
+	defer over.Stop()
+	asked := question(q)
+	reply := wire.PollReply{}
+	var again <-chan time.Time
+	for first := true; ; first = false {
+		if mark, ok := t.nothingNew(asked); ok && first {
+			reply.Mark = mark
+		} else {
+			found, newest, soon, err := s.look(ctx, hostID, q, t, w, asked)
+			if err != nil || !found.IsEmpty() {
+				return found, err
+			}
+			if !newest && found.Mark != q.Mark {
+				return found, nil // a probe: only a living process can echo it
+			}
+			reply.Mark = found.Mark
+			again = nil
+			if !soon.IsZero() {
+				again = time.After(max(soon.Sub(s.db.Clock()), 0))
+			}
+		}
+		s.seats.parked.Add(1)
+		end := s.park(ctx, w, events, again, over.C)
+		s.seats.parked.Add(-1)
+		if end {
+			return reply, ctx.Err()
+		}
+	}
+}
+
+// park waits; end is true when the poll is over.
+func (s *Store) park(ctx context.Context, w *waiting, events <-chan string, again, over <-chan time.Time) (end bool) {
+	select {
+	case <-events:
+	case <-again:
+	case <-over:
+		return true
+	case <-w.end:
+		return true
+	case <-s.db.Hub.Closed():
+		return true
+	case <-ctx.Done():
+		return true
+	}
+	return false
+}
+
+// look asks the database. soon is when to look again though nothing is told; zero: never.
+func (s *Store) look(ctx context.Context, hostID string, q wire.PollQuery, t *seat, w *waiting, asked string) (reply wire.PollReply, newest bool, soon time.Time, err error) {
+	a, err := s.answer(ctx, hostID, q)
+	if err != nil {
+		return wire.PollReply{}, false, time.Time{}, err
+	}
+	reply = wire.PollReply{Mark: a.mark, Offer: a.offer}
+	words := make([]string, 0, len(a.cancel)+len(a.drop))
+	for _, id := range a.cancel {
+		words = append(words, "cancel "+id)
+	}
+	for _, ref := range a.drop {
+		words = append(words, "drop "+ref.ID+" "+ref.Lease)
+	}
+	now := s.db.Clock()
+	urgent, soon := t.urgent(words, tellAgain, now)
+	if urgent || a.offer != nil {
+		reply.Cancel, reply.Drop = a.cancel, a.drop
+	}
+	if version := s.configVersion(); q.Config != version {
+		if yes, _ := t.urgent([]string{"config " + q.Boot + " " + version}, configureAgain, now); yes {
+			reply.Configure = &wire.Configure{Version: version, Settings: s.agentSettings()}
+		}
+	}
+	if a.offer != nil && t.firstOffer(a.offer) {
+		s.figures.offered(now.Sub(a.offer.QueuedAt))
+	}
+	t.looked(w, asked, a.mark, a.newest, reply.IsEmpty() && len(words) == 0 && !a.unsettled)
+	return reply, a.newest, soon, nil
+}
+
+// configVersion names what agents are told to go by.
+func (s *Store) configVersion() string {
+	raw, err := json.Marshal(s.agentSettings())
+	if err != nil {
+		panic(fmt.Sprintf("settings of agents: %v", err)) // numbers only
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:8])
+}
+
+// PollFloor looks once for all hosts that wait at this replica: the floor under wake-ups that were lost.
+// Call it every 5 s.
+func (s *Store) PollFloor(ctx context.Context) error {
+	waiting := s.seats.waitingHosts(s.db.Clock())
+	if len(waiting) == 0 {
+		return nil
+	}
+	now, err := s.db.Now(ctx)
+	if err != nil {
+		return err
+	}
+	var hosts []string
+	err = s.db.Read(ctx).Raw(`SELECT DISTINCT jobs.host_id FROM jobs JOIN hosts ON hosts.id = jobs.host_id
+			WHERE jobs.state = 'queued' AND jobs.expires_at > @now AND hosts.clone_alarm_at IS NULL
+			AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.host_id = jobs.host_id AND o.lane = jobs.lane AND o.state IN ('accepted', 'running'))
+			AND (jobs.hold = 'none' OR NOT EXISTS (SELECT 1 FROM jobs o WHERE o.holding AND o.hold <> 'none'
+				AND o.hold_key = coalesce(hosts.repository_id, 'host:' || hosts.id) AND (o.hold = 'exclusive' OR jobs.hold = 'exclusive')))
+		UNION SELECT host_id FROM jobs WHERE state = 'running' AND (cancel_requested_at IS NOT NULL OR disconnected_since IS NOT NULL)
+		UNION SELECT id FROM hosts WHERE hello_at > @lately`,
+		map[string]any{"now": now, "lately": now.Add(-15 * time.Second)}).Scan(&hosts).Error
+	if err != nil {
+		return fmt.Errorf("look for what waits: %w", err)
+	}
+	for _, id := range hosts {
+		if _, ok := waiting[id]; ok {
+			s.db.Hub.Publish(database.TopicWake(id))
+		}
+	}
+	return nil
+}
