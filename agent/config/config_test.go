@@ -463,3 +463,38 @@ func FuzzSplitWords(f *testing.F) {
 		}
 	})
 }
+
+// TestDamagedAgentYAMLIsNeverHalfBelieved cuts and flips it at every byte: it is refused, or says what it
+// said, but for the one value that the damage is in.
+func TestDamagedAgentYAMLIsNeverHalfBelieved(t *testing.T) {
+	path := write(t, "repo_url: /srv/backup", "repo_password: hunter2")
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range whole {
+		flipped := slices.Clone(whole)
+		flipped[i] ^= 0x20
+		for _, bad := range [][]byte{whole[:i], flipped} {
+			if err := os.WriteFile(path, bad, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c, err := Load(path)
+			if err != nil {
+				if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), secret) {
+					t.Errorf("byte %d: the error holds a secret: %v", i, err)
+				}
+				continue
+			}
+			changed := 0
+			for got, want := range map[string]string{c.ServerURL: "https://backup.example.com", c.HostID: hostID, c.AgentToken: secret} {
+				if got != want {
+					changed++
+				}
+			}
+			if changed > 1 || !strings.HasPrefix(c.AgentToken, wire.AgentTokenPrefix) || !wire.IsUUID(c.HostID) {
+				t.Errorf("byte %d: got %+v", i, c)
+			}
+		}
+	}
+}
