@@ -162,17 +162,30 @@ func (s *Server) receive(x *exchange, r *http.Request, limit int64) (*buffer, er
 
 // inflater decompresses bodies. Decoders are pooled: making one costs more than a body.
 type inflater struct {
-	gzips sync.Pool
-	zstd  *zstd.Decoder
+	gzips   sync.Pool
+	frames  *zstd.Decoder // for bodies that tell their size: no state, safe for concurrent use
+	streams sync.Pool     // for the rest
 }
 
+// maxWindow bounds what a zstd stream may have the server hold; RFC 8878, section 3.1.1.1.2, asks for 8 MiB.
+const maxWindow = 8 << 20
+
 func newInflater() *inflater {
-	// The output never passes the capacity that is given, so a window costs nothing until it is filled.
-	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxWindow(128<<20))
+	frames, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		panic(err) // constant options
 	}
-	return &inflater{zstd: d}
+	f := &inflater{frames: frames}
+	f.gzips.New = func() any { return new(gzip.Reader) }
+	f.streams.New = func() any {
+		// One at a time means that it decodes in the caller's goroutine and may be left to the collector.
+		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			panic(err)
+		}
+		return d
+	}
+	return f
 }
 
 // inflate gives the plain bytes, at most limit of them: a bomb is given up at the first byte too many.
@@ -195,10 +208,7 @@ func (f *inflater) inflate(encoding string, raw []byte, limit int64) (*buffer, e
 }
 
 func (f *inflater) gunzip(raw []byte, limit int64) (*buffer, error) {
-	z, _ := f.gzips.Get().(*gzip.Reader)
-	if z == nil {
-		z = new(gzip.Reader)
-	}
+	z := f.gzips.Get().(*gzip.Reader)
 	defer f.gzips.Put(z)
 	b := newBuffer(int64(len(raw)))
 	if err := z.Reset(bytes.NewReader(raw)); err != nil {
@@ -207,24 +217,31 @@ func (f *inflater) gunzip(raw []byte, limit int64) (*buffer, error) {
 	return readInto(b, z, limit)
 }
 
+// unzstd decodes at once what says that it fits; anything else goes through a stream, which stops at the limit
+// and tells what is broken from what is too large.
 func (f *inflater) unzstd(raw []byte, limit int64) (*buffer, error) {
-	b := newBuffer(int64(len(raw)))
-	for {
-		out, err := f.zstd.DecodeAll(raw, b.b[:0])
-		if errors.Is(err, zstd.ErrDecoderSizeExceeded) {
-			b.b = b.b[:0]
-			var ok bool
-			if b, ok = b.grow(); ok {
-				continue
-			}
-			return b, errTooLarge(limit)
-		}
-		if err != nil {
-			return b, err
-		}
-		if b.b = out; int64(len(out)) > limit {
-			return b, errTooLarge(limit)
-		}
-		return b, nil
+	var h zstd.Header
+	if err := h.Decode(raw); err != nil {
+		return nil, err
 	}
+	if h.HasFCS && h.FrameContentSize > uint64(limit) {
+		return nil, errTooLarge(limit)
+	}
+	if h.HasFCS {
+		b := newBuffer(int64(h.FrameContentSize))
+		out, err := f.frames.DecodeAll(raw, b.b)
+		if err == nil && int64(len(out)) <= limit {
+			b.b = out
+			return b, nil
+		}
+		b.release()
+	}
+	d := f.streams.Get().(*zstd.Decoder)
+	defer f.streams.Put(d)
+	defer d.Reset(nil) // forget the body
+	b := newBuffer(0)
+	if err := d.Reset(bytes.NewReader(raw)); err != nil {
+		return b, err
+	}
+	return readInto(b, d, limit)
 }

@@ -1,0 +1,202 @@
+package api
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+
+	"restic-manager/server/fault"
+	"restic-manager/shared/wire"
+)
+
+func gzipOf(t testing.TB, b []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	if _, err := w.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// zstdOf is one frame that tells its size.
+func zstdOf(t testing.TB, b []byte) []byte {
+	t.Helper()
+	w, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	return w.EncodeAll(b, nil)
+}
+
+// zstdStreamOf is a frame that does not tell its size.
+func zstdStreamOf(t testing.TB, b []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w, err := zstd.NewWriter(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for part := range bytes.SplitAfterSeq(b, []byte("\n")) {
+		if _, err := w.Write(part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func readTestBody(s *Server, raw []byte, encoding string, limit int64) (*body, error) {
+	r := httptest.NewRequest("POST", "/", bytes.NewReader(raw))
+	if encoding != "" {
+		r.Header.Set("Content-Encoding", encoding)
+	}
+	return s.readBody(&exchange{ResponseWriter: httptest.NewRecorder(), server: s}, r, limit, true)
+}
+
+func testServer(t testing.TB) *Server {
+	t.Helper()
+	s, err := build(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	return s
+}
+
+func TestReadBodyGivesWhatWasSentAndWhatItSays(t *testing.T) {
+	s := testServer(t)
+	for _, size := range []int{0, 1, 100, smallBuffer - 1, smallBuffer, smallBuffer + 1, 500_000, wire.MaxBody - 1, wire.MaxBody} {
+		plain := bytes.Repeat([]byte("a line of a log\n"), size/16+1)[:size]
+		for name, c := range map[string]struct {
+			encoding string
+			raw      []byte
+		}{
+			"plain": {"", plain}, "identity": {"identity", plain}, "gzip": {"gzip", gzipOf(t, plain)}, "zstd": {"zstd", zstdOf(t, plain)},
+			"zstd stream": {"zstd", zstdStreamOf(t, plain)}, "two gzip members": {"gzip", append(gzipOf(t, plain[:size/2]), gzipOf(t, plain[size/2:])...)},
+			"two zstd frames": {"zstd", append(zstdOf(t, plain[:size/2]), zstdOf(t, plain[size/2:])...)},
+		} {
+			b, err := readTestBody(s, c.raw, c.encoding, wire.MaxBody)
+			if err != nil {
+				t.Errorf("%s, %d bytes: %v", name, size, err)
+				continue
+			}
+			if !bytes.Equal(b.plain, plain) || !bytes.Equal(b.raw, c.raw) {
+				t.Errorf("%s, %d bytes: the bytes are not those that were sent", name, size)
+			}
+			b.release()
+		}
+	}
+}
+
+func TestReadBodyLimitHoldsAfterInflation(t *testing.T) {
+	s := testServer(t)
+	for _, size := range []int{wire.MaxBody + 1, wire.MaxBody + 2, 2 * wire.MaxBody, 4 << 20} {
+		plain := make([]byte, size)
+		for name, c := range map[string]struct {
+			encoding string
+			raw      []byte
+		}{
+			"plain": {"", plain}, "gzip": {"gzip", gzipOf(t, plain)}, "zstd": {"zstd", zstdOf(t, plain)}, "zstd stream": {"zstd", zstdStreamOf(t, plain)},
+			"many zstd frames": {"zstd", bytes.Repeat(zstdOf(t, plain[:size/8]), 9)}, "many zstd streams": {"zstd", bytes.Repeat(zstdStreamOf(t, plain[:size/8]), 9)}, "many gzip members": {"gzip", bytes.Repeat(gzipOf(t, plain[:size/8]), 9)},
+		} {
+			_, err := readTestBody(s, c.raw, c.encoding, wire.MaxBody)
+			if f := fault.As(err); f == nil || f.Kind != fault.TooLarge {
+				t.Errorf("%s, %d bytes: got %v, want too large", name, size, err)
+			}
+		}
+	}
+}
+
+// A bomb of 256 MiB costs what a body of the limit costs, not what it says.
+func TestReadBodyRefusesBombsCheaply(t *testing.T) {
+	s := testServer(t)
+	part := make([]byte, 1<<20)
+	var zipped, streamed bytes.Buffer
+	g := gzip.NewWriter(&zipped)
+	z, err := zstd.NewWriter(&streamed, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 256 {
+		g.Write(part)
+		z.Write(part)
+	}
+	g.Close()
+	z.Close()
+	if zipped.Len() > wire.MaxBody || streamed.Len() > wire.MaxBody {
+		t.Fatalf("the bombs are %d and %d bytes: not bombs", zipped.Len(), streamed.Len())
+	}
+	for encoding, bomb := range map[string][]byte{"gzip": zipped.Bytes(), "zstd": streamed.Bytes()} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range 20 {
+			if _, err := readTestBody(s, bomb, encoding, wire.MaxBody); fault.As(err) == nil || fault.As(err).Kind != fault.TooLarge {
+				t.Fatalf("%s: got %v, want too large", encoding, err)
+			}
+		}
+		runtime.ReadMemStats(&after)
+		if got := (after.TotalAlloc - before.TotalAlloc) / 20; got > 8<<20 {
+			t.Errorf("%s: a bomb cost %d KiB of memory, want less than 8 MiB", encoding, got>>10)
+		}
+	}
+}
+
+func TestReadBodyRefuses(t *testing.T) {
+	s := testServer(t)
+	good := gzipOf(t, []byte("text"))
+	for name, c := range map[string]struct {
+		encoding string
+		raw      []byte
+		want     int
+	}{
+		"unknown encoding":    {"br", []byte("x"), 415},
+		"two encodings":       {"gzip, zstd", good, 415},
+		"not gzip":            {"gzip", []byte("text"), 400},
+		"cut gzip":            {"gzip", good[:len(good)-3], 400},
+		"gzip with a tail":    {"gzip", append(bytes.Clone(good), "tail"...), 400},
+		"not zstd":            {"zstd", []byte("text"), 400},
+		"cut zstd":            {"zstd", zstdOf(t, bytes.Repeat([]byte("text"), 100))[:20], 400},
+		"gzip said to be std": {"zstd", good, 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := readTestBody(s, c.raw, c.encoding, wire.MaxBody)
+			if err == nil {
+				t.Fatal("it was taken")
+			}
+			if p, _ := s.problem(&exchange{}, err); p.Status != c.want {
+				t.Errorf("got %d, want %d (%v)", p.Status, c.want, err)
+			}
+		})
+	}
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("connection reset by peer") }
+
+func TestReadBodyThatBreaksOffIsTheCallersError(t *testing.T) {
+	s := testServer(t)
+	r := httptest.NewRequest("POST", "/", io.MultiReader(strings.NewReader(`{"a":`), brokenReader{}))
+	_, err := s.readBody(&exchange{ResponseWriter: httptest.NewRecorder()}, r, 1000, false)
+	if p, _ := s.problem(&exchange{}, err); p.Status != http.StatusBadRequest {
+		t.Errorf("got %d, want 400 (%v)", p.Status, err)
+	}
+}
