@@ -271,7 +271,7 @@ func (m *Memory) open(path string, create, empty, atEnd bool) (File, error) {
 	return &memoryFile{m: m, n: n, path: path, epoch: m.epoch, atEnd: atEnd}, nil
 }
 
-// Rename renames; a folder replaces only an empty one.
+// Rename renames; a folder is never replaced, as with os.Rename.
 func (m *Memory) Rename(from, to string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -287,7 +287,14 @@ func (m *Memory) Rename(from, to string) error {
 	if err == nil && fromDir.names[fromName] == nil {
 		err = fs.ErrNotExist
 	}
-	if old := toDirName(toDir, toName); err == nil && old != nil && (old.dir != fromDir.names[fromName].dir || len(old.names) > 0) {
+	old := toDirName(toDir, toName)
+	if err == nil && old == fromDir.names[fromName] && !old.dir {
+		return nil // two names of one file: rename(2) does nothing
+	}
+	if err == nil && strings.HasPrefix(filepath.Clean(to)+"/", filepath.Clean(from)+"/") {
+		err = syscall.EINVAL // into itself
+	}
+	if err == nil && old != nil && (old.dir || fromDir.names[fromName].dir) {
 		err = fs.ErrExist
 	}
 	if err != nil {

@@ -287,7 +287,8 @@ func (s *Store) Expire() (int, error) {
 }
 
 // PutAside moves a folder out of the way, for people to look at, and enters its id in the ledger: it is
-// never run again. The reason is kept beside it. A folder in which a supervisor or restic lives is not
+// never run again. Its finish.json, if it has a sound one, is kept as Settle does. The reason is kept beside
+// it. A folder in which a supervisor or restic lives is not
 // moved: ErrLocked.
 func (s *Store) PutAside(id, reason string) error {
 	f := s.Folder(id)
@@ -299,6 +300,11 @@ func (s *Store) PutAside(id, reason string) error {
 	if wire.IsUUID(id) {
 		if err := f.enterLedger("aside"); err != nil {
 			return fmt.Errorf("put job %s aside: %w", id, err)
+		}
+		if _, err := f.Finish(); err == nil {
+			if err := s.keepFinish(id); err != nil {
+				return fmt.Errorf("put job %s aside: %w", id, err)
+			}
 		}
 	}
 	// A second folder of that id is kept beside the first.

@@ -1,0 +1,185 @@
+package spool
+
+import (
+	"errors"
+	"math/rand/v2"
+	"syscall"
+	"testing"
+
+	"restic-manager/shared/wire"
+)
+
+// TestLifeSurvivesACrashAtEveryWrite cuts the power at each write of a job's life, with none, some or all of
+// what was not fsynced kept, and wants: a claim that was won, and all that was written after it, to
+// be there, and the job never to run again once it may have run.
+func TestLifeSurvivesACrashAtEveryWrite(t *testing.T) {
+	m, s, _ := openMemory(t)
+	m.FailWrites(nil)
+	must(t, life(s))
+	total := m.Writes()
+	if total < 60 {
+		t.Fatalf("a life is %d writes, want at least 60: is something not counted?", total)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for n := 1; n <= total; n++ {
+		for _, keep := range []func() bool{nil, func() bool { return true }, func() bool { return random.IntN(2) == 0 }} {
+			crashAt(t, n, keep)
+		}
+	}
+}
+
+var errPower = errors.New("the power is cut")
+
+func crashAt(t *testing.T, n int, keep func() bool) {
+	t.Helper()
+	m, s, c := openMemory(t)
+	m.FailWrites(func(i int, _ string) error {
+		if i >= n {
+			return errPower
+		}
+		return nil
+	})
+	started := false
+	err := func() error {
+		f, err := s.Create(testJob(wire.PhaseOffered))
+		if err != nil {
+			return err
+		}
+		if err := f.Save(testJob(wire.PhaseStarting)); err != nil {
+			return err
+		}
+		if err := startRun(f); err != nil {
+			return err
+		}
+		started = true // restic runs from here on
+		if err := f.SaveResult(testResult()); err != nil {
+			return err
+		}
+		if err := f.SaveFinish([]byte(`{"state":"succeeded"}`)); err != nil {
+			return err
+		}
+		return s.Settle(testID)
+	}()
+	m.FailWrites(nil)
+	m.Crash(keep)
+	s = reopen(t, m, c)
+	if started && mayRun(t, s) {
+		t.Errorf("power cut at write %d: restic had started and the job may run again", n)
+	}
+	if err == nil {
+		if _, ok, err := s.KeptFinish(testID); err != nil || !ok {
+			t.Errorf("power cut after the end: got finish %v %v, want it kept", ok, err)
+		}
+	}
+	found, _, err := s.Scan()
+	must(t, err)
+	for _, f := range found {
+		if f.Result != nil && f.Result.Finish.State != wire.StateSucceeded {
+			t.Errorf("power cut at write %d: got result %+v", n, f.Result)
+		}
+	}
+}
+
+// TestEveryFailedWriteIsAnErrorOrHarmless makes each single write of a life fail once.
+func TestEveryFailedWriteIsAnErrorOrHarmless(t *testing.T) {
+	m, s, _ := openMemory(t)
+	m.FailWrites(nil)
+	must(t, life(s))
+	total := m.Writes()
+	for _, failure := range []error{syscall.ENOSPC, syscall.EIO} {
+		failed := 0
+		for n := 1; n <= total; n++ {
+			m, s, _ := openMemory(t)
+			m.FailWrites(func(i int, _ string) error {
+				if i == n {
+					return failure
+				}
+				return nil
+			})
+			err := life(s)
+			m.FailWrites(nil)
+			if err != nil {
+				failed++
+				if !errors.Is(err, failure) {
+					t.Errorf("write %d: got %v, want %v in it", n, err, failure)
+				}
+				if IsNoSpace(err) != (failure == syscall.ENOSPC) {
+					t.Errorf("write %d: IsNoSpace(%v): got %v", n, err, IsNoSpace(err))
+				}
+				continue
+			}
+			if _, ok, err := s.KeptFinish(testID); err != nil || !ok {
+				t.Errorf("write %d failed unseen: got finish %v %v, want it kept", n, ok, err)
+			}
+		}
+		if failed < total/2 {
+			t.Errorf("%v: %d of %d failed writes were told, want most", failure, failed, total)
+		}
+	}
+}
+
+func TestFullDiskLeavesNothingOfACreate(t *testing.T) {
+	m, s, _ := openMemory(t)
+	for n := 1; ; n++ {
+		m.FailWrites(func(i int, _ string) error {
+			if i == n {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		_, err := s.Create(testJob(wire.PhaseOffered))
+		m.FailWrites(nil)
+		if err == nil {
+			// Only the space that is set aside for later may fail unseen.
+			if n < 10 {
+				t.Errorf("write %d failed and Create did not say so", n)
+			}
+			if err := s.Remove(testID); err != nil {
+				t.Fatal(err)
+			}
+			if n > 40 {
+				return
+			}
+			continue
+		}
+		if !IsNoSpace(err) {
+			t.Errorf("write %d: got %v, want no space", n, err)
+		}
+		if names, err := s.Jobs(); err != nil || len(names) != 0 {
+			t.Errorf("write %d: got %v %v left behind, want nothing", n, names, err)
+		}
+	}
+}
+
+func TestResultAndFinishFitOnAFullDisk(t *testing.T) {
+	m, s, c := openMemory(t)
+	f := create(t, s, wire.PhaseOffered)
+	must(t, f.Save(testJob(wire.PhaseStarting)))
+	must(t, startRun(f))
+	log := f.OpenLog(LogLimits{})
+	log.Line(c.now(), wire.StreamOut, []byte("before"))
+	log.Flush()
+	m.SetCapacity(m.Used())
+	for range 1000 {
+		log.Line(c.now(), wire.StreamOut, []byte("during"))
+	}
+	sum, err := log.Close()
+	must(t, err)
+	if sum.Lines != 2 || sum.Dropped != 1000 { // "before" and the marker, in the space set aside
+		t.Errorf("log: got %+v, want 2 lines and 1000 dropped", sum)
+	}
+	r := testResult()
+	for range wire.MaxIssues {
+		r.Finish.Issues = append(r.Finish.Issues, wire.Issue{Path: string(make([]byte, 4000)), Message: "x"})
+	}
+	must(t, f.SaveResult(r))
+	got, err := f.Result()
+	must(t, err)
+	if n := int64(len(got.Finish.Issues)); n < 5 || n+got.Finish.IssuesDropped != wire.MaxIssues {
+		t.Errorf("issues: got %d and %d dropped, want %d in all", n, got.Finish.IssuesDropped, wire.MaxIssues)
+	}
+	must(t, f.Save(testJob(wire.PhaseEnded)))
+	must(t, f.SaveFinish(make([]byte, 250<<10)))
+	must(t, f.Save(testJob(wire.PhaseFinished)))
+	must(t, s.Settle(testID))
+}
