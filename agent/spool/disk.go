@@ -2,6 +2,7 @@ package spool
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -89,10 +90,13 @@ func exists(d Disk, path string) (bool, error) {
 // mkdir makes a folder durable where there is none; parent must exist.
 func mkdir(d Disk, path, parent string) error {
 	if err := d.Mkdir(path); err != nil {
-		if errors.Is(err, fs.ErrExist) {
-			return nil
+		if !errors.Is(err, fs.ErrExist) {
+			return err
 		}
-		return err
+		if _, err := d.List(path); err != nil { // follows links, unlike Stat
+			return fmt.Errorf("%s is not a folder of this user; move it away: %w", path, err)
+		}
+		return nil
 	}
 	return d.SyncDir(parent)
 }
