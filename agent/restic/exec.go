@@ -122,7 +122,8 @@ func await(ctx context.Context, cmd *exec.Cmd, exited <-chan error, grace time.D
 	return true
 }
 
-// settle waits for a pipe's end; what still holds it after a while is ended with restic's group.
+// settle waits for a pipe's end; what still holds it after a while is ended with restic's group, and what has
+// left the group is not waited for.
 func settle(cmd *exec.Cmd, p pipe, done <-chan error) error {
 	timer := time.NewTimer(pipesGrace)
 	defer timer.Stop()
@@ -132,6 +133,12 @@ func settle(cmd *exec.Cmd, p pipe, done <-chan error) error {
 	case <-timer.C:
 	}
 	syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	timer.Reset(pipesGrace)
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+	}
 	p.r.Close()
 	return <-done
 }

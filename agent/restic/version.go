@@ -18,7 +18,7 @@ type Version struct {
 var Minimum = Version{Minor: 14}
 
 // versionText is the first line of "restic version" in all versions.
-var versionText = regexp.MustCompile(`(?m)^restic (\d{1,5})\.(\d{1,5})\.(\d{1,5})(-dev)?.* compiled with (\S+) on (\S+)/(\S+)$`)
+var versionText = regexp.MustCompile(`(?m)^restic (\d{1,5})\.(\d{1,5})\.(\d{1,5})(-dev)?.* compiled with .+ on \S+/\S+$`)
 
 // ParseVersion reads the text that "restic version" prints. It is an error when the text is not restic's.
 func ParseVersion(text string) (Version, error) {
