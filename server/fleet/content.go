@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"restic-manager/server/database"
 	"time"
 
 	"restic-manager/shared/wire"
@@ -10,7 +11,6 @@ import (
 // tables are the truth.
 type content struct {
 	identities *identities
-	tails      *tails
 	known      *knownSnapshots
 	sealer     *sealer
 	replica    string // marks the cursors of Changes
@@ -176,9 +176,8 @@ type ChangesPage struct {
 func newContent(s *Store) content {
 	return content{
 		identities: newIdentities(s.db.Hub),
-		tails:      newTails(s),
 		known:      newKnownSnapshots(),
 		sealer:     s.content.sealer, // set by checkKey
-		replica:    newReplicaID(),
+		replica:    database.NewID(),
 	}
 }

@@ -1,0 +1,49 @@
+package fleet
+
+import (
+	"context"
+	"time"
+)
+
+// changesWait bounds how long Changes waits.
+const changesWait = 25 * time.Second
+
+// Changes tells which topics changed since the cursor, at once or as soon as one does; after the wait the list
+// is empty. An empty cursor begins now. All means that the cursor is too old to tell, or another replica's:
+// everything may have changed.
+func (s *Store) Changes(ctx context.Context, since string, wait time.Duration) (ChangesPage, error) {
+	news, cancel := s.db.Hub.Subscribe()
+	defer cancel()
+	begin := since == ""
+	from := time.Time{}
+	if !begin {
+		var replica string
+		if err := decodeCursor(since, &replica, &from); err != nil {
+			return ChangesPage{}, err
+		}
+		if replica != s.replica {
+			from = time.Time{}
+		}
+	}
+	deadline := time.NewTimer(min(wait, changesWait))
+	defer deadline.Stop()
+	for {
+		topics, next, all := s.db.Hub.Changes(from)
+		page := ChangesPage{Topics: append([]string{}, topics...), Next: encodeCursor(s.replica, next), All: all && !begin}
+		if begin || page.All || len(topics) > 0 || wait <= 0 {
+			if begin {
+				page.Topics = []string{}
+			}
+			return page, nil
+		}
+		select {
+		case <-ctx.Done():
+			return page, ctx.Err()
+		case <-s.db.Hub.Closed():
+			return page, nil
+		case <-deadline.C:
+			return page, nil
+		case <-news:
+		}
+	}
+}
