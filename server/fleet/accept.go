@@ -18,7 +18,7 @@ import (
 
 // acceptRow is a job with what decides whether it may be taken.
 type acceptRow struct {
-	jobRow         `gorm:"embedded"`
+	Row            jobRow     `gorm:"embedded"` // gorm passes over embedded types that are not exported
 	Clock          *time.Time `gorm:"column:clock"`
 	Alarm          bool       `gorm:"column:alarm"`
 	HostRepository string     `gorm:"column:host_repository"`
@@ -80,7 +80,7 @@ func (s *Store) accept(tx *database.Tx, hostID, jobID string, r wire.AcceptReque
 			Lease: r.Lease, Delivery: r.Delivery, RepositoryName: repositoryName(row.ServerHeld), RepositoryID: row.HostRepository,
 			LaneBusy: row.LaneBusy, Held: row.Held, Alarm: row.Alarm,
 		}
-		c := change{was: row.rules()}
+		c := change{was: row.Row.rules()}
 		c.job, c.fx, c.refused = job.Apply(c.was, e, tx.Now)
 		if c.refused != nil {
 			return wire.AcceptReply{}, c.refused, nil
@@ -99,7 +99,7 @@ func (s *Store) accept(tx *database.Tx, hostID, jobID string, r wire.AcceptReque
 			return wire.AcceptReply{}, nil, err
 		}
 		reply := wire.AcceptReply{
-			Kind: c.job.Kind, Spec: json.RawMessage(row.Spec), TimeLimitSeconds: row.TimeLimitSeconds,
+			Kind: c.job.Kind, Spec: json.RawMessage(row.Row.Spec), TimeLimitSeconds: row.Row.TimeLimitSeconds,
 			Repository: wire.RepositoryRef{Name: c.job.RepositoryName, ID: c.job.RepositoryID},
 		}
 		if c.job.RepositoryName == wire.RepositoryServer {

@@ -22,12 +22,12 @@ type answer struct {
 	cancel []string
 	drop   []wire.JobRef
 	// unsettled: the next look may find more though nothing is told: a disconnected job that polls do not
-	// name.
+	// name, a queued one that waited long enough behind another.
 	unsettled bool
 }
 
 type pollingHost struct {
-	bootRow      `gorm:"embedded"`
+	Boots        bootRow `gorm:"embedded"`
 	Revoked      bool
 	RepositoryID string
 	ServerHeld   bool
@@ -46,9 +46,9 @@ func (s *Store) answer(ctx context.Context, hostID string, q wire.PollQuery) (an
 		return answer{}, err
 	}
 	now := s.db.Selected(host.Clock)
-	known := boot.Reply{Mark: host.BootMark, Newest: true}
-	alarm := host.CloneAlarmAt != nil
-	if q.Boot == "" || q.Boot != host.BootID {
+	known := boot.Reply{Mark: host.Boots.BootMark, Newest: true}
+	alarm := host.Boots.CloneAlarmAt != nil
+	if q.Boot == "" || q.Boot != host.Boots.BootID {
 		if known, alarm, err = s.olderPoll(ctx, hostID, q); err != nil {
 			return answer{}, err
 		}
@@ -59,7 +59,7 @@ func (s *Store) answer(ctx context.Context, hostID string, q wire.PollQuery) (an
 	}
 	v.Newest, v.Closed = known.Newest, alarm || host.Revoked
 	d := job.Answer(v, now)
-	a := answer{mark: known.Mark, newest: known.Newest, cancel: d.Cancel, drop: d.Drop, unsettled: len(v.Disconnected) > 0}
+	a := answer{mark: known.Mark, newest: known.Newest, cancel: d.Cancel, drop: d.Drop, unsettled: len(v.Disconnected)+len(v.Queue) > 0}
 	if d.Offer != nil {
 		a.offer = &wire.Offer{
 			JobID: d.Offer.ID, Delivery: d.Offer.Delivery, Kind: d.Offer.Kind, Spec: json.RawMessage(specs[d.Offer.ID].Spec),

@@ -17,8 +17,8 @@ import (
 // writableFor is how long a replica may fail to write before it refuses agents: they ask another one.
 const writableFor = 30 * time.Second
 
-// portion bounds the rows of one batched statement.
-const portion = 1000
+// flushPortion bounds the rows of one batched statement.
+const flushPortion = 1000
 
 // Flush writes the signs of life, the leases' renewals and the progress gathered since the last one. Call it
 // every few seconds. What could not be written stays for the next time.
@@ -119,13 +119,13 @@ func (s *Store) flush(ctx context.Context, now time.Time, g gathered) error {
 			errs = errors.Join(errs, s.db.Write(ctx, fn))
 		}
 	}
-	for ids := range slices.Chunk(slices.Sorted(maps.Keys(g.seen)), portion) {
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(g.seen)), flushPortion) {
 		run(func(tx *database.Tx) error { return writeSeen(tx, ids, ages(tx, now, ids, g.seen)) })
 	}
-	for ids := range slices.Chunk(slices.Sorted(maps.Keys(g.leases)), portion) {
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(g.leases)), flushPortion) {
 		run(func(tx *database.Tx) error { return writeRenewals(tx, now, ids, g.leases) })
 	}
-	for part := range slices.Chunk(g.progress, portion) {
+	for part := range slices.Chunk(g.progress, flushPortion) {
 		run(func(tx *database.Tx) error { return writeProgress(tx, now, part) })
 	}
 	if len(g.seen)+len(g.leases)+len(g.progress) == 0 {

@@ -46,7 +46,7 @@ func (hostRow) TableName() string { return "hosts" }
 
 // shownHost is a host with what is joined to it.
 type shownHost struct {
-	hostRow     `gorm:"embedded"`
+	Row         hostRow    `gorm:"embedded"` // gorm passes over embedded types that are not exported
 	RefreshedAt *time.Time `gorm:"column:refreshed_at"`
 	RepoURL     *string    `gorm:"column:repo_url"`
 	RepoEnvKeys *string    `gorm:"column:repo_env_keys"`
@@ -59,28 +59,29 @@ const selectHosts = `SELECT h.*, r.refreshed_at, hr.url AS repo_url, hr.env_keys
 	LEFT JOIN host_repositories hr ON hr.host_id = h.id`
 
 func (r shownHost) host() (Host, error) {
+	w := r.Row
 	h := Host{
-		ID: r.ID, Name: r.Name, Status: r.Status, CreatedAt: r.CreatedAt.UTC(), LastSeenAt: inUTC(r.LastSeenAt), RevokedAt: inUTC(r.RevokedAt),
-		AgentVersion: r.AgentVersion, ResticVersion: r.ResticVersion, ProtocolVersion: r.ProtocolVersion, ClockSkewSeconds: r.SkewSeconds,
-		RepositoryID: r.RepositoryID, SnapshotCount: r.SnapshotCount, SnapshotsRefreshedAt: inUTC(r.RefreshedAt),
-		ListingError: r.ListingError, LastSuccessAt: inUTC(r.LastSuccessAt), ActiveJobs: []ActiveJob{},
+		ID: w.ID, Name: w.Name, Status: w.Status, CreatedAt: w.CreatedAt.UTC(), LastSeenAt: inUTC(w.LastSeenAt), RevokedAt: inUTC(w.RevokedAt),
+		AgentVersion: w.AgentVersion, ResticVersion: w.ResticVersion, ProtocolVersion: w.ProtocolVersion, ClockSkewSeconds: w.SkewSeconds,
+		RepositoryID: w.RepositoryID, SnapshotCount: w.SnapshotCount, SnapshotsRefreshedAt: inUTC(r.RefreshedAt),
+		ListingError: w.ListingError, LastSuccessAt: inUTC(w.LastSuccessAt), ActiveJobs: []ActiveJob{},
 	}
-	if r.CloneAlarmAt != nil {
-		h.CloneAlarm = &CloneAlarm{At: r.CloneAlarmAt.UTC(), Message: r.CloneAlarm}
+	if w.CloneAlarmAt != nil {
+		h.CloneAlarm = &CloneAlarm{At: w.CloneAlarmAt.UTC(), Message: w.CloneAlarm}
 	}
 	err := errors.Join(
-		json.Unmarshal([]byte(r.Labels), &h.Labels),
-		json.Unmarshal([]byte(r.Facts), &h.Facts),
-		json.Unmarshal([]byte(r.Guard), &h.Guard),
-		json.Unmarshal([]byte(r.Kinds), &h.Kinds),
-		json.Unmarshal([]byte(r.ReportedRepositories), &h.ReportedRepositories),
+		json.Unmarshal([]byte(w.Labels), &h.Labels),
+		json.Unmarshal([]byte(w.Facts), &h.Facts),
+		json.Unmarshal([]byte(w.Guard), &h.Guard),
+		json.Unmarshal([]byte(w.Kinds), &h.Kinds),
+		json.Unmarshal([]byte(w.ReportedRepositories), &h.ReportedRepositories),
 	)
 	if r.RepoURL != nil {
 		h.Repository = &HostRepository{URL: *r.RepoURL, UpdatedAt: r.RepoUpdated.UTC()}
 		err = errors.Join(err, json.Unmarshal([]byte(*r.RepoEnvKeys), &h.Repository.EnvKeys))
 	}
 	if err != nil {
-		return h, fmt.Errorf("read host %s: %w", r.ID, err)
+		return h, fmt.Errorf("read host %s: %w", w.ID, err)
 	}
 	return h, nil
 }
@@ -111,7 +112,7 @@ func (s *Store) Hosts(ctx context.Context, f HostFilter, p Page) (hosts []Host, 
 	}
 	if len(rows) > p.limit() {
 		rows = rows[:p.limit()]
-		next = encodeCursor(rows[len(rows)-1].NameKey)
+		next = encodeCursor(rows[len(rows)-1].Row.NameKey)
 	}
 	hosts, err = s.withActiveJobs(ctx, rows)
 	return hosts, next, err
@@ -157,7 +158,7 @@ func (s *Store) withActiveJobs(ctx context.Context, rows []shownHost) ([]Host, e
 		if err != nil {
 			return nil, err
 		}
-		hosts, ids, index[r.ID] = append(hosts, h), append(ids, r.ID), i
+		hosts, ids, index[r.Row.ID] = append(hosts, h), append(ids, r.Row.ID), i
 	}
 	if len(ids) == 0 {
 		return hosts, nil

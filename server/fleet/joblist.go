@@ -15,7 +15,7 @@ import (
 
 // shownJob is a job with what is joined to it.
 type shownJob struct {
-	jobRow      `gorm:"embedded"`
+	Row         jobRow `gorm:"embedded"` // gorm passes over embedded types that are not exported
 	HostName    string `gorm:"column:host_name"`
 	HostRepoID  string `gorm:"column:host_repository_id"`
 	ServerHeld  bool   `gorm:"column:server_held"`
@@ -78,7 +78,7 @@ func (s *Store) Jobs(ctx context.Context, f JobFilter, p Page) (jobs []Job, next
 	}
 	if len(rows) > p.limit() {
 		rows = rows[:p.limit()]
-		next = encodeCursor(rows[len(rows)-1].ID)
+		next = encodeCursor(rows[len(rows)-1].Row.ID)
 	}
 	jobs, err = s.shown(rows)
 	return jobs, next, err
@@ -121,7 +121,7 @@ func (s *Store) shown(rows []shownJob) ([]Job, error) {
 	for i, r := range rows {
 		j, err := r.job()
 		if err != nil {
-			return nil, fmt.Errorf("read job %s: %w", r.ID, err)
+			return nil, fmt.Errorf("read job %s: %w", r.Row.ID, err)
 		}
 		jobs[i] = j
 	}
@@ -130,23 +130,24 @@ func (s *Store) shown(rows []shownJob) ([]Job, error) {
 }
 
 func (r shownJob) job() (Job, error) {
+	w := r.Row
 	j := Job{
-		ID: r.ID, HostID: r.HostID, HostName: r.HostName, Kind: r.Kind, State: r.State, Spec: json.RawMessage(r.Spec),
-		Repository: wire.RepositoryRef{Name: r.RepositoryName, ID: r.RepositoryID}, RetryOf: r.RetryOf, CreatedBy: r.CreatedBy,
-		ExitCode: r.ExitCode, IssuesDropped: r.IssuesDropped, QueuedAt: r.QueuedAt.UTC(), ExpiresAt: r.ExpiresAt.UTC(),
-		AcceptedAt: inUTC(r.AcceptedAt), StartedAt: inUTC(r.StartedAt), EndedAt: inUTC(r.EndedAt), ProgressAt: inUTC(r.ProgressAt),
-		AgentStartedAt: corrected(r.AgentStartedAt, r.SkewSeconds), AgentEndedAt: corrected(r.AgentEndedAt, r.SkewSeconds),
-		ElapsedSeconds: r.ElapsedSeconds, TimeLimitSeconds: r.TimeLimitSeconds, CancelRequestedAt: inUTC(r.CancelRequestedAt),
-		DisconnectedSince: inUTC(r.DisconnectedSince), StalledSince: inUTC(r.StalledSince), HoldReleasedAt: inUTC(r.HoldReleasedAt),
-		LogLines: r.LogLines, LogReceived: r.NextLine - 1, LogComplete: r.LogComplete, LogProblem: r.LogProblem, LateReport: r.LateReport,
+		ID: w.ID, HostID: w.HostID, HostName: r.HostName, Kind: w.Kind, State: w.State, Spec: json.RawMessage(w.Spec),
+		Repository: wire.RepositoryRef{Name: w.RepositoryName, ID: w.RepositoryID}, RetryOf: w.RetryOf, CreatedBy: w.CreatedBy,
+		ExitCode: w.ExitCode, IssuesDropped: w.IssuesDropped, QueuedAt: w.QueuedAt.UTC(), ExpiresAt: w.ExpiresAt.UTC(),
+		AcceptedAt: inUTC(w.AcceptedAt), StartedAt: inUTC(w.StartedAt), EndedAt: inUTC(w.EndedAt), ProgressAt: inUTC(w.ProgressAt),
+		AgentStartedAt: corrected(w.AgentStartedAt, w.SkewSeconds), AgentEndedAt: corrected(w.AgentEndedAt, w.SkewSeconds),
+		ElapsedSeconds: w.ElapsedSeconds, TimeLimitSeconds: w.TimeLimitSeconds, CancelRequestedAt: inUTC(w.CancelRequestedAt),
+		DisconnectedSince: inUTC(w.DisconnectedSince), StalledSince: inUTC(w.StalledSince), HoldReleasedAt: inUTC(w.HoldReleasedAt),
+		LogLines: w.LogLines, LogReceived: r.NextLine - 1, LogComplete: r.LogComplete, LogProblem: r.LogProblem, LateReport: w.LateReport,
 	}
 	if j.Repository.Name == "" { // not accepted yet: what it would use now
 		j.Repository = wire.RepositoryRef{Name: repositoryName(r.ServerHeld), ID: r.HostRepoID}
 	}
-	if r.ErrorCode != "" {
-		j.Error = &wire.JobError{Code: r.ErrorCode, Message: r.ErrorMessage}
+	if w.ErrorCode != "" {
+		j.Error = &wire.JobError{Code: w.ErrorCode, Message: w.ErrorMessage}
 	}
-	return j, errors.Join(decode(r.Progress, &j.Progress), decode(r.Summary, &j.Summary), decode(r.Issues, &j.Issues))
+	return j, errors.Join(decode(w.Progress, &j.Progress), decode(w.Summary, &j.Summary), decode(w.Issues, &j.Issues))
 }
 
 // decode reads a JSON column; NULL leaves dst as it is.
