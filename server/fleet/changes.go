@@ -8,6 +8,9 @@ import (
 // changesWait bounds how long Changes waits.
 const changesWait = 25 * time.Second
 
+// changesOverlap is how much the hub repeats.
+const changesOverlap = 5 * time.Second
+
 // Changes tells which topics changed since the cursor, at once or as soon as one does; after the wait the list
 // is empty. An empty cursor begins now. All means that the cursor is too old to tell, or another replica's:
 // everything may have changed.
@@ -29,8 +32,11 @@ func (s *Store) Changes(ctx context.Context, since string, wait time.Duration) (
 	defer deadline.Stop()
 	for {
 		topics, next, all := s.db.Hub.Changes(from)
+		// The answer repeats the last 5 s; only what is newer than the cursor ends the wait, or a browser
+		// would ask in a circle.
+		fresh, _, _ := s.db.Hub.Changes(from.Add(changesOverlap))
 		page := ChangesPage{Topics: append([]string{}, topics...), Next: encodeCursor(s.replica, next), All: all && !begin}
-		if begin || page.All || len(topics) > 0 || wait <= 0 {
+		if begin || page.All || len(fresh) > 0 || wait <= 0 {
 			if begin {
 				page.Topics = []string{}
 			}

@@ -201,7 +201,9 @@ func (s *Store) CommitListing(ctx context.Context, hostID, token string, r wire.
 	if r.Error == "" && !wire.IsSHA256(r.RepositoryID) {
 		return fault.Invalidf("repository_id: give restic's own id of the repository, 64 hex digits")
 	}
-	return s.db.Write(ctx, func(tx *database.Tx) error {
+	var committed *knownCommit
+	err := s.db.Write(ctx, func(tx *database.Tx) error {
+		committed = nil
 		l, err := readListing(tx, hostID, token)
 		if err != nil || l.CommittedAt != nil {
 			return err
@@ -213,8 +215,13 @@ func (s *Store) CommitListing(ctx context.Context, hostID, token string, r wire.
 		if err != nil {
 			return err
 		}
-		return s.commitListing(tx, l, r.RepositoryID, ids, fresh)
+		committed, err = s.commitListing(tx, l, r.RepositoryID, ids, fresh)
+		return err
 	})
+	if err == nil && committed != nil {
+		s.known.offer(r.RepositoryID, committed.order, committed.ids)
+	}
+	return err
 }
 
 func (s *Store) listingFailed(tx *database.Tx, hostID, why string) error {
@@ -277,54 +284,61 @@ func (s *Store) commitListingOnFinish(tx *database.Tx, hostID, _ string, r *wire
 	if err != nil {
 		return err
 	}
-	return s.commitListing(tx, l, r.RepositoryID, ids, fresh)
+	_, err = s.commitListing(tx, l, r.RepositoryID, ids, fresh)
+	return err
+}
+
+// knownCommit is what a commit leaves, to be remembered once it has happened.
+type knownCommit struct {
+	order int64
+	ids   map[[32]byte]struct{}
 }
 
 // commitListing writes the difference between what the repository's list is and what it is to be.
-func (s *Store) commitListing(tx *database.Tx, l listingRow, repository string, ids, fresh []byte) error {
+func (s *Store) commitListing(tx *database.Tx, l listingRow, repository string, ids, fresh []byte) (*knownCommit, error) {
 	err := tx.Exec("INSERT INTO repositories (id, created_at) VALUES (?, ?) ON CONFLICT (id) DO NOTHING", repository, tx.Now).Error
 	if err != nil {
-		return fmt.Errorf("record repository %s: %w", repository, err)
+		return nil, fmt.Errorf("record repository %s: %w", repository, err)
 	}
 	var orders []int64
 	if err := tx.Raw("SELECT listing_order FROM repositories WHERE id = ?"+forUpdate(tx), repository).Scan(&orders).Error; err != nil {
-		return fmt.Errorf("lock repository %s: %w", repository, err)
+		return nil, fmt.Errorf("lock repository %s: %w", repository, err)
 	}
 	if len(orders) != 1 || orders[0] > l.DrawnOrder {
-		return errListing
+		return nil, errListing
 	}
 	if l.BaseRepository != "" && l.BaseRepository != repository {
-		return errListing // the parts were thinned by another repository's list
+		return nil, errListing // the parts were thinned by another repository's list
 	}
 	had, err := s.known.of(tx, repository, orders[0])
 	if err != nil {
-		return err
+		return nil, err
 	}
 	d := difference(had, ids)
-	order, err := nextOrder(tx)
-	if err != nil {
-		return err
-	}
 	touched, err := d.write(tx, repository, fresh)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	// The counter's row stays locked until the end: whoever draws waits for it.
+	order, err := nextOrder(tx)
+	if err != nil {
+		return nil, err
 	}
 	err = tx.Exec("UPDATE repositories SET listing_order = ?, refreshed_at = ?, snapshot_count = ? WHERE id = ?",
 		order, l.DrawnAt, len(d.all), repository).Error
 	if err != nil {
-		return fmt.Errorf("date the list of repository %s: %w", repository, err)
+		return nil, fmt.Errorf("date the list of repository %s: %w", repository, err)
 	}
 	if err := s.tellHosts(tx, l.HostID, repository, touched); err != nil {
-		return err
+		return nil, err
 	}
 	if err := tx.Exec("UPDATE listings SET committed_at = ? WHERE token = ?", tx.Now, l.Token).Error; err != nil {
-		return fmt.Errorf("commit a listing: %w", err)
+		return nil, fmt.Errorf("commit a listing: %w", err)
 	}
 	if err := tx.Exec("DELETE FROM listing_parts WHERE token = ?", l.Token).Error; err != nil {
-		return fmt.Errorf("commit a listing: %w", err)
+		return nil, fmt.Errorf("commit a listing: %w", err)
 	}
-	s.known.offer(repository, order, d.all)
-	return nil
+	return &knownCommit{order, d.all}, nil
 }
 
 // tellHosts links the host to the repository, and counts and wakes every host of it.

@@ -178,7 +178,7 @@ func showLine(n int64, record []byte, skew float64) LogLine {
 	}
 	l := LogLine{N: n, Stream: string(r.Stream), Text: visible(r.Line())}
 	if !r.Time.IsZero() {
-		l.Time = r.Time.Add(-time.Duration(skew * float64(time.Second))).UTC()
+		l.Time = saneTime(r.Time.Add(-time.Duration(skew * float64(time.Second))))
 	}
 	return l
 }

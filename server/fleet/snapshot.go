@@ -3,12 +3,15 @@ package fleet
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
+
+	"gorm.io/gorm"
 
 	"restic-manager/server/database"
 	"restic-manager/server/fault"
@@ -48,9 +51,12 @@ func (d diff) write(tx *database.Tx, repository string, fresh []byte) (touched b
 		if err := json.Unmarshal(line, &w); err != nil {
 			return false, fault.Invalidf("a line of the list is not a snapshot")
 		}
+		if !wire.IsSHA256(w.ID) {
+			return false, fault.Invalidf("a snapshot's id is not 64 hex digits")
+		}
 		var id [32]byte
 		if _, err := hex.Decode(id[:], []byte(w.ID)); err != nil {
-			return false, fault.Invalidf("a snapshot's id is not 64 hex digits")
+			return false, err
 		}
 		if _, ok := missing[id]; !ok {
 			continue
@@ -116,7 +122,7 @@ func (snapshotRow) TableName() string { return "snapshots" }
 
 func newSnapshotRow(repository string, w wire.Snapshot) (snapshotRow, error) {
 	r := snapshotRow{
-		RepositoryID: repository, ID: w.ID, Time: database.Truncate(w.Time), Hostname: cleanLine(w.Hostname, maxHostname),
+		RepositoryID: repository, ID: w.ID, Time: saneTime(w.Time), Hostname: cleanLine(w.Hostname, maxHostname),
 		Username: cleanLine(w.Username, 255), Parent: cleanLine(w.Parent, 64), Tree: cleanLine(w.Tree, 64),
 		Original: cleanLine(w.Original, 64), ProgramVersion: cleanLine(w.ProgramVersion, 64),
 	}
@@ -172,22 +178,31 @@ func (s *Store) Snapshots(ctx context.Context, hostID string, all bool, p Page) 
 	if !wire.IsUUID(hostID) {
 		return page, fault.NotFoundf("there is no such host")
 	}
+	// One view of the database for the list and its date: a commit between two reads would mix them.
+	view := &sql.TxOptions{ReadOnly: true}
+	if s.db.Postgres() {
+		view.Isolation = sql.LevelRepeatableRead
+	}
+	err := s.db.Read(ctx).Transaction(func(db *gorm.DB) error { return readSnapshots(db, &page, hostID, all, p) }, view)
+	return page, err
+}
+
+func readSnapshots(db *gorm.DB, page *SnapshotPage, hostID string, all bool, p Page) error {
 	var heads []struct {
 		RepositoryID *string
 		RefreshedAt  *time.Time
 	}
-	db := s.db.Read(ctx)
 	err := db.Raw(`SELECT hosts.repository_id, repositories.refreshed_at FROM hosts LEFT JOIN repositories ON repositories.id = hosts.repository_id
 		WHERE hosts.id = ?`, hostID).Scan(&heads).Error
 	if err != nil {
-		return page, fmt.Errorf("read the repository of host %s: %w", hostID, err)
+		return fmt.Errorf("read the repository of host %s: %w", hostID, err)
 	}
 	if len(heads) == 0 {
-		return page, fault.NotFoundf("there is no such host")
+		return fault.NotFoundf("there is no such host")
 	}
-	page.RefreshedAt = heads[0].RefreshedAt
+	page.RefreshedAt = inUTC(heads[0].RefreshedAt)
 	if heads[0].RepositoryID == nil {
-		return page, nil
+		return nil
 	}
 	q := db.Table("snapshots").Where("repository_id = ?", *heads[0].RepositoryID)
 	if !all {
@@ -197,13 +212,13 @@ func (s *Store) Snapshots(ctx context.Context, hostID string, all bool, p Page) 
 		var at time.Time
 		var id string
 		if err := decodeCursor(p.Cursor, &at, &id); err != nil {
-			return page, err
+			return err
 		}
 		q = q.Where("(time, id) < (?, ?)", at.UTC(), id)
 	}
 	var rows []snapshotRow
 	if err := q.Order("time DESC, id DESC").Limit(p.limit() + 1).Scan(&rows).Error; err != nil {
-		return page, fmt.Errorf("list the snapshots of host %s: %w", hostID, err)
+		return fmt.Errorf("list the snapshots of host %s: %w", hostID, err)
 	}
 	if len(rows) > p.limit() {
 		rows = rows[:p.limit()]
@@ -213,11 +228,11 @@ func (s *Store) Snapshots(ctx context.Context, hostID string, all bool, p Page) 
 	for _, r := range rows {
 		o, err := r.snapshot()
 		if err != nil {
-			return page, err
+			return err
 		}
 		page.Snapshots = append(page.Snapshots, o)
 	}
-	return page, nil
+	return nil
 }
 
 // knownSnapshots remembers the ids of a few repositories' lists, each under the order of its last commit:
@@ -247,7 +262,7 @@ func (k *knownSnapshots) of(tx *database.Tx, repository string, order int64) (ma
 	k.mu.Lock()
 	l, ok := k.lists[repository]
 	k.mu.Unlock()
-	if ok && l.order == order {
+	if ok && l.order == order { // the table may be further on; then the commit is refused
 		return l.ids, nil
 	}
 	var orders []int64
@@ -269,11 +284,12 @@ func (k *knownSnapshots) of(tx *database.Tx, repository string, order int64) (ma
 		}
 		ids[id] = struct{}{}
 	}
+	k.offer(repository, order, ids)
 	return ids, nil
 }
 
-// offer remembers a list that is about to be committed. Should the commit fail, its order is never met in the
-// table; nothing reads it then.
+// offer remembers a committed list. One that might still be rolled back must not come here: its order would
+// be given to another list.
 func (k *knownSnapshots) offer(repository string, order int64, ids map[[32]byte]struct{}) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -87,4 +88,17 @@ func plain(b []byte) bool {
 		}
 	}
 	return true
+}
+
+// saneTime is a time from outside in UTC and whole microseconds, moved into the years 1 to 9999: JSON and
+// SQLite know no others.
+func saneTime(t time.Time) time.Time {
+	t = t.UTC().Truncate(time.Microsecond)
+	switch {
+	case t.Year() < 1:
+		return time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
+	case t.Year() > 9999:
+		return time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	}
+	return t
 }
