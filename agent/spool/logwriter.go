@@ -254,16 +254,17 @@ func (w *LogWriter) Close() (LogSum, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.flush()
-	if w.dropped > 0 && w.file != nil {
+	dropped := w.dropped
+	if dropped > 0 && w.file != nil {
 		_ = w.folder.disk.Remove(w.folder.path(logFile + spaceSuffix))
 		why := "the log is limited to " + fmt.Sprint(w.limits.Bytes) + " bytes"
 		if !w.full && w.failed != nil {
 			why = w.failed.Error()
 		}
 		w.gap, w.failed = 0, nil
-		w.note(w.folder.now(), fmt.Sprintf("%d lines in all were dropped: %s", w.dropped, why))
+		w.note(w.folder.now(), fmt.Sprintf("%d lines in all were dropped: %s", dropped, why))
 	}
-	sum := LogSum{Lines: w.lines, Bytes: w.bytes, SHA256: hex.EncodeToString(w.sum.Sum(nil)), Dropped: w.dropped}
+	sum := LogSum{Lines: w.lines, Bytes: w.bytes, SHA256: hex.EncodeToString(w.sum.Sum(nil)), Dropped: dropped}
 	if w.file == nil {
 		return sum, fmt.Errorf("write the log of job %s: %w", w.folder.id, w.failed)
 	}

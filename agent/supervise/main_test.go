@@ -80,9 +80,13 @@ func fakeRestic(steps []string) int {
 				panic(err)
 			}
 			fmt.Fprintln(out, "grandchild", cmd.Process.Pid)
-		case "password":
-			b, _ := os.ReadFile("/dev/fd/3")
-			fmt.Fprintln(out, "password of", len(b), "bytes")
+		case "wait": // for a file to be there
+			for {
+				if _, err := os.Stat(arg); err == nil {
+					break
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
 		case "hang":
 			out.Flush()
 			for {

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"restic-manager/agent/restic"
 	"restic-manager/agent/spool"
 	"restic-manager/shared/wire"
@@ -598,4 +600,30 @@ func TestWaitReturnsWhenAnotherProcesssSupervisorIsGone(t *testing.T) {
 		t.Error(err)
 	}
 	r.end(p)
+}
+
+// TestFullDiskDropsLinesAndTheResultArrives lets the kernel refuse what the supervisor writes beyond 64 KiB.
+func TestFullDiskDropsLinesAndTheResultArrives(t *testing.T) {
+	const lines = 50_000
+	goOn := filepath.Join(t.TempDir(), "go-on")
+	r := newRig(t, "out:begun", "wait:"+goOn, "lines:"+strconv.Itoa(lines), "summary", "exit:0")
+	p := r.start()
+	until(t, "restic runs", func() bool { return r.has(wire.StreamOut, "begun") })
+	if err := unix.Prlimit(p.PID, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 64 << 10, Max: 64 << 10}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := r.end(p)
+	wantState(t, got, wire.StateSucceeded, "")
+	kept := int64(0)
+	for _, rec := range r.records() {
+		if rec.Stream == wire.StreamOut {
+			kept++
+		}
+	}
+	if kept == 0 || kept+got.LogDropped != lines+2 {
+		t.Errorf("log: got %d lines and %d dropped, want %d in all", kept, got.LogDropped, lines+2)
+	}
 }
