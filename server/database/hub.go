@@ -89,7 +89,7 @@ func (h *Hub) Publish(topics ...string) {
 	defer h.mu.Unlock()
 	now := h.now()
 	for _, t := range topics {
-		if Public(t) {
+		if public(t) {
 			h.ring = append(h.ring, change{now, t})
 		}
 		for c := range h.waiters[t] {
@@ -105,8 +105,7 @@ func (h *Hub) Publish(topics ...string) {
 	}
 }
 
-// Public reports whether browsers are told of the topic.
-func Public(topic string) bool {
+func public(topic string) bool {
 	for _, p := range []string{"wake:", "log:", "revoke:", "sessions:"} {
 		if strings.HasPrefix(topic, p) {
 			return false
@@ -178,16 +177,12 @@ func (h *Hub) Changes(since time.Time) (topics []string, next time.Time, all boo
 	if from.Before(h.since) {
 		all = since.Before(h.since)
 	}
-	seen, fresh := map[string]bool{}, false
+	seen := map[string]bool{}
 	for _, c := range h.ring {
-		fresh = fresh || !c.at.Before(since)
 		if !c.at.Before(from) && !seen[c.topic] {
 			seen[c.topic] = true
 			topics = append(topics, c.topic)
 		}
-	}
-	if !fresh {
-		topics = nil // nothing since then: what is repeated alone would end each wait at once
 	}
 	return topics, next, all
 }
