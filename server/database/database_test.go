@@ -1,0 +1,158 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// place is an empty database on the engine.
+func place(t *testing.T, engine string) string {
+	t.Helper()
+	if engine == "sqlite" {
+		return filepath.Join(t.TempDir(), "x.db")
+	}
+	server := os.Getenv("RESTIC_MANAGER_TEST_POSTGRES")
+	if server == "" {
+		t.Fatal("RESTIC_MANAGER_TEST_POSTGRES is not set: run make test")
+	}
+	name := fmt.Sprintf("database_%d_%d", os.Getpid(), rand.Uint64())
+	run := func(sql string) {
+		t.Helper()
+		admin, err := Open(context.Background(), Options{URL: server, MaxConnections: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer admin.Close()
+		if err := admin.write.Exec(sql).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	run("CREATE DATABASE " + name)
+	t.Cleanup(func() { run("DROP DATABASE " + name + " WITH (FORCE)") })
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+func open(t *testing.T, u string) *DB {
+	t.Helper()
+	d, err := Open(t.Context(), Options{URL: u})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func each(t *testing.T, fn func(t *testing.T, d *DB)) {
+	t.Helper()
+	for _, engine := range []string{"sqlite", "postgres"} {
+		t.Run(engine, func(t *testing.T) {
+			d := open(t, place(t, engine))
+			if err := d.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			fn(t, d)
+		})
+	}
+}
+
+func TestWriteRunsAgainAfterADeadlockAndTellsOnce(t *testing.T) {
+	each(t, func(t *testing.T, d *DB) {
+		events, cancel := d.Hub.Subscribe(TopicHosts)
+		defer cancel()
+		tries := 0
+		err := d.Write(t.Context(), func(tx *Tx) error {
+			tries++
+			if err := tx.Audit(System, "test.try", "", nil); err != nil {
+				return err
+			}
+			tx.Notify(TopicHosts)
+			if tries < 3 {
+				return &pgconn.PgError{Code: "40P01"}
+			}
+			return nil
+		})
+		if err != nil || tries != 3 {
+			t.Fatalf("got %d tries, %v, want 3 and success", tries, err)
+		}
+		var rows int64
+		if err := d.Read(t.Context()).Table("audit").Count(&rows).Error; err != nil || rows != 1 {
+			t.Fatalf("audit rows: got %d, %v, want 1: the failed tries left nothing", rows, err)
+		}
+		if len(events) != 1 {
+			t.Fatalf("told %d times, want once", len(events))
+		}
+	})
+}
+
+func TestRollbackTellsNobody(t *testing.T) {
+	each(t, func(t *testing.T, d *DB) {
+		events, cancel := d.Hub.Subscribe(TopicHosts)
+		defer cancel()
+		failed := errors.New("no")
+		err := d.Write(t.Context(), func(tx *Tx) error {
+			tx.Notify(TopicHosts)
+			return failed
+		})
+		if !errors.Is(err, failed) || len(events) != 0 {
+			t.Fatalf("got %v and %d events, want the error and none", err, len(events))
+		}
+	})
+}
+
+func TestOtherReplicaHearsAfterTheCommit(t *testing.T) {
+	u := place(t, "postgres")
+	a, b := open(t, u), open(t, u)
+	events, cancel := b.Hub.Subscribe(TopicJob("x"))
+	defer cancel()
+	deadline := time.After(20 * time.Second)
+	for { // until b listens
+		if err := a.Write(t.Context(), func(tx *Tx) error { tx.Notify(TopicJob("x")); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case got := <-events:
+			if got != TopicJob("x") {
+				t.Fatalf("topic: got %q, want %q", got, TopicJob("x"))
+			}
+			return
+		case <-time.After(200 * time.Millisecond):
+		case <-deadline:
+			t.Fatal("the other replica heard nothing")
+		}
+	}
+}
+
+func TestChangesRepeatsTheLastSecondsAndSaysWhenTheCursorIsTooOld(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	h := newHub(func() time.Time { return now })
+	start := now
+	h.Publish(TopicHosts)
+	now = now.Add(10 * time.Second)
+	_, cursor, _ := h.Changes(start)
+	h.Publish(TopicJobs, TopicWake("h"))
+	now = now.Add(2 * time.Second)
+	topics, next, all := h.Changes(cursor)
+	if len(topics) != 1 || topics[0] != TopicJobs || all {
+		t.Fatalf("since the cursor: got %v, all %v, want jobs alone", topics, all)
+	}
+	if topics, _, _ := h.Changes(next); len(topics) != 1 {
+		t.Fatalf("2 s later: got %v, want jobs once more: commits come out of order", topics)
+	}
+	if _, _, all := h.Changes(start.Add(-time.Minute)); !all {
+		t.Fatal("a cursor from before the start: want all")
+	}
+}
