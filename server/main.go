@@ -1,21 +1,111 @@
+// Command restic-manager is the central server: it keeps the fleet's queue, logs and snapshots, and serves
+// agents and people over HTTP. docs/configuration.md tells its settings.
 package main
 
 import (
-	_ "github.com/alecthomas/kong"
-	_ "github.com/coreos/go-systemd/v22/daemon"
-	_ "github.com/danielgtaylor/huma/v2/adapters/humaecho"
-	_ "github.com/glebarez/sqlite"
-	_ "github.com/jackc/pgx/v5/stdlib"
-	_ "github.com/klauspost/compress/zstd"
-	_ "github.com/labstack/echo/v4/middleware"
-	_ "github.com/pressly/goose/v3"
-	_ "github.com/prometheus/client_golang/prometheus/promhttp"
-	_ "github.com/robfig/cron/v3"
-	_ "go.yaml.in/yaml/v3"
-	_ "golang.org/x/crypto/argon2"
-	_ "golang.org/x/time/rate"
-	_ "gorm.io/driver/postgres"
-	_ "gorm.io/gorm"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	_ "time/tzdata" // images without the files know time zones too
+
+	"github.com/alecthomas/kong"
+
+	"restic-manager/server/config"
 )
 
-func main() {}
+func main() {
+	syscall.Umask(0o077) // the database is nobody else's to read, whatever the folder's mode
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	code := execute(ctx, console{out: os.Stdout, err: os.Stderr, in: os.Stdin, env: os.Environ(), file: config.DefaultFile}, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// exitFailure and exitUsage are exit codes; a wrong setting is 78 (config.Error).
+const (
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// console is where a command's words go and where its settings come from.
+type console struct {
+	out, err io.Writer
+	in       io.Reader
+	env      []string
+	file     string // YAML file that is read where it exists
+}
+
+// commands are the program's command line.
+type commands struct {
+	ConfigFile string `name:"config" placeholder:"FILE" help:"YAML file with settings. Default: /etc/restic-manager/server.yaml where it exists."`
+
+	Serve       serveCommand       `cmd:"" help:"Run the server until a signal."`
+	Migrate     migrateCommand     `cmd:"" help:"Look at the database's schema, or bring it up to date; serve does so by itself."`
+	User        userCommand        `cmd:"" help:"Add operators, list them, give them new passwords."`
+	Token       tokenCommand       `cmd:"" help:"Make tokens that enroll machines."`
+	ConfigShown configCommand      `cmd:"" name:"config" help:"Show the settings in force."`
+	Openapi     openapiCommand     `cmd:"" help:"Print the API's description (OpenAPI 3.1, JSON)."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Ask the server on this machine whether it lives; exit 1 when not."`
+	Version     versionCommand     `cmd:"" help:"Print the version."`
+}
+
+// execute does one command and returns the exit code.
+func execute(ctx context.Context, c console, args []string) int {
+	err := parseAndRun(ctx, c, args)
+	if err == nil {
+		return 0
+	}
+	if e, ok := errors.AsType[ended](err); ok {
+		return e.code
+	}
+	fmt.Fprintln(c.err, "restic-manager:", redact(err.Error()))
+	if wrong, ok := errors.AsType[*config.Error](err); ok {
+		return wrong.ExitCode()
+	}
+	if _, ok := errors.AsType[*kong.ParseError](err); ok {
+		fmt.Fprintln(c.err, "See restic-manager --help.")
+		return exitUsage
+	}
+	return exitFailure
+}
+
+// ended is how kong's wish to end the process (after --help) becomes an error.
+type ended struct{ code int }
+
+func (ended) Error() string { return "ended" }
+
+func parseAndRun(ctx context.Context, c console, args []string) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			e, ours := r.(ended)
+			if !ours {
+				panic(r)
+			}
+			err = e
+		}
+	}()
+	loader := config.NewLoader(c.env, c.file)
+	var cmds commands
+	parser, err := kong.New(&cmds,
+		kong.Name("restic-manager"),
+		kong.Description("Central manager for restic backups across many machines. Settings come from flags, RESTIC_MANAGER_* variables and a YAML file."),
+		kong.Writers(c.out, c.err),
+		kong.Exit(func(code int) { panic(ended{code}) }),
+		kong.Resolvers(loader),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(c, loader),
+	)
+	if err != nil {
+		return err
+	}
+	selected, err := parser.Parse(args)
+	if err != nil {
+		return err
+	}
+	return selected.Run(selected)
+}
