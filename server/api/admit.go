@@ -187,13 +187,17 @@ func (s *Server) checkProtocol(r *http.Request) error {
 	if err != nil || v < 1 {
 		return fault.New(fault.Malformed, wire.ProblemInvalid, "Send the protocol's version as %s: %d.", wire.HeaderProtocol, wire.ProtocolVersion)
 	}
-	if v < wire.MinProtocolVersion {
-		f := fault.New(fault.UpgradeRequired, wire.ProblemProtocolTooOld,
-			"This agent speaks protocol %d; the server needs %d or newer. Upgrade the agent: its jobs go on meanwhile.", v, wire.MinProtocolVersion)
-		f.MinProtocolVersion, f.HelpURL = wire.MinProtocolVersion, s.o.HelpURL
-		return f
+	return s.checkVersion(v, wire.MinProtocolVersion)
+}
+
+func (s *Server) checkVersion(v, least int) error {
+	if v >= least {
+		return nil
 	}
-	return nil
+	f := fault.New(fault.UpgradeRequired, wire.ProblemProtocolTooOld,
+		"This agent speaks protocol %d; the server needs %d or newer. Upgrade the agent: its jobs go on meanwhile.", v, least)
+	f.MinProtocolVersion, f.HelpURL = least, s.o.HelpURL
+	return f
 }
 
 func (s *Server) permitEnroll(x *exchange) error {
