@@ -7,12 +7,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -348,5 +350,29 @@ func TestADatabaseThatIsAwayEndsTheStartWithoutItsPassword(t *testing.T) {
 	code, _, stderr := command(t, []string{"DATABASE_URL=postgres://u:canary-secret@127.0.0.1:1/d?connect_timeout=2"}, "", "serve", "--listen=127.0.0.1:0", "--data-dir="+t.TempDir())
 	if code != 1 || strings.Contains(stderr, "canary") || !strings.Contains(stderr, "127.0.0.1") {
 		t.Errorf("got exit code %d and %q, want 1 and the address", code, stderr)
+	}
+}
+
+func TestAWaitEndsAtOnceWhenTheServerStops(t *testing.T) {
+	r := startServer(t, t.TempDir(), []string{"RESTIC_MANAGER_ADMIN_USER=ann", "RESTIC_MANAGER_ADMIN_PASSWORD=" + password})
+	_, cookie := r.login(t, "ann", password)
+	var now struct{ Next string }
+	if status, _ := r.call(t, "GET", "/api/changes", cookie, nil, &now); status != 200 || now.Next == "" {
+		t.Fatalf("got %d and cursor %q", status, now.Next)
+	}
+	answered := make(chan int, 1)
+	start := time.Now()
+	go func() {
+		status, _ := r.call(t, "GET", "/api/changes?wait=25&since="+url.QueryEscape(now.Next), cookie, nil, nil)
+		answered <- status
+	}()
+	select {
+	case status := <-answered:
+		t.Fatalf("the wait ended at once with %d", status)
+	case <-time.After(500 * time.Millisecond):
+	}
+	r.shutdown(t)
+	if status := <-answered; status != 200 && status != 204 && status != 503 || time.Since(start) > 10*time.Second {
+		t.Errorf("got %d after %v, want an answer at once", status, time.Since(start))
 	}
 }
