@@ -141,7 +141,14 @@ func (s *Server) enroll(ctx context.Context, who caller, in wire.EnrollRequest) 
 	return s.o.Fleet.Enroll(ctx, in, who.address)
 }
 
+// maxBootNumber leaves room above: the number of a later boot must be higher, and a wrong clock is cured by
+// taking one number more (docs/protocol.md, Polling).
+const maxBootNumber = 1 << 53
+
 func (s *Server) hello(ctx context.Context, who caller, in wire.HelloRequest) (wire.HelloReply, error) {
+	if in.BootNumber < 1 || in.BootNumber > maxBootNumber {
+		return wire.HelloReply{}, fault.Invalidf("boot_number: give 1 to %d", int64(maxBootNumber))
+	}
 	return s.o.Fleet.Hello(ctx, who.host, in)
 }
 

@@ -299,6 +299,7 @@ type agent struct {
 	id     string
 	as     principal
 	boot   string
+	number int64 // of the boot
 	seq    int64
 	mark   string
 	config string // version of the settings it has
@@ -322,13 +323,13 @@ func (r *rig) enroll(name string) *agent {
 	var e wire.EnrollReply
 	r.must(request{method: "POST", path: "/api/agents/enroll", body: toJSON(r.t, wire.EnrollRequest{
 		Token: token, AgentTokenSHA256: sha(secret), Hostname: name, OS: "linux", Arch: "amd64", AgentVersion: "1", ProtocolVersion: 1})}, &e)
-	return &agent{r: r, id: e.HostID, boot: hexOf(16), as: principal{"Authorization": {"Bearer " + secret}, wire.HeaderProtocol: {"1"}}}
+	return &agent{r: r, id: e.HostID, boot: hexOf(16), number: 1, as: principal{"Authorization": {"Bearer " + secret}, wire.HeaderProtocol: {"1"}}}
 }
 
 func (a *agent) helloBody() wire.HelloRequest {
 	a.seq++
 	return wire.HelloRequest{
-		BootID: a.boot, BootNumber: 1, Seq: a.seq, ProtocolVersion: 1, AgentVersion: "1", ResticVersion: "0.18.0", Now: a.r.clock.now(),
+		BootID: a.boot, BootNumber: a.number, Seq: a.seq, ProtocolVersion: 1, AgentVersion: "1", ResticVersion: "0.18.0", Now: a.r.clock.now(),
 		Facts: wire.Facts{Hostname: "machine", OS: "linux", OSVersion: "Debian", Arch: "amd64", CPUs: 2, MemoryBytes: 1 << 30,
 			AgentVersion: "1", ResticVersion: "0.18.0", ResticPath: "/usr/bin/restic", TimeZone: "UTC", RestoreRoot: "/restore"},
 		Kinds: kinds(), Guard: wire.GuardReport{Summary: "defaults", Kinds: kinds()},
