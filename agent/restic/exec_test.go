@@ -122,7 +122,7 @@ func TestAListIsWholeOrAnError(t *testing.T) {
 
 func TestALongListIsReadEntryByEntry(t *testing.T) {
 	a, dir := fakeAccess(t, v018, `cat $D/list`)
-	const count = 20_000
+	const count = 10_000
 	var b strings.Builder
 	b.WriteByte('[')
 	for i := range count {

@@ -25,10 +25,10 @@ const (
 
 // Bounds of what a parser keeps.
 const (
-	maxWordsHead    = 32 // first lines of stderr that may say why restic failed
-	maxWordsTail    = 64 // and the last ones
-	maxWord         = 2048
-	maxCauses       = 32
+	maxWordsHead    = 16 // first lines of stderr that may say why restic failed
+	maxWordsTail    = 32 // and the last ones
+	maxWord         = 1024
+	maxCauses       = 16
 	maxExitMessage  = 16 << 10
 	maxCurrentFiles = 8
 )
