@@ -263,7 +263,7 @@ func TestTheParserHoldsABoundedAmountWhateverItIsFed(t *testing.T) {
 	long := strings.Repeat("w", 10_000)
 	for _, k := range []wire.Kind{wire.KindBackup, wire.KindRestore, wire.KindForget, wire.KindCheck, ""} {
 		p := parserOf(k, v018)
-		for i := range 200 {
+		for i := range 80 {
 			errs(p, fmt.Sprintf("%d %s", i, long), fmt.Sprintf("Save(<data/%d>) failed: %s", i, long), fmt.Sprintf("ignoring error for /%d: %s", i, long),
 				fmt.Sprintf("/%d%s does not exist, skipping", i, long[:3000]), fmt.Sprintf("unable to remove snapshot/%064d from the repository", i),
 				fmt.Sprintf(`{"message_type":"error","error":{"message":"%s"},"item":"/%d%s"}`, long, i, long))
