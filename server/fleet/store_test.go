@@ -190,17 +190,18 @@ func (x *fixture) sweep() SweepReport {
 
 // settle sweeps until the first amnesty is over.
 func (x *fixture) settle() {
-	for range 14 {
+	for range 7 {
 		x.sweep()
-		x.clock.Advance(15 * time.Second)
+		x.clock.Advance(sweepAway)
 	}
+	x.sweep()
 }
 
 // pass lets time pass with the sweeper alive.
 func (x *fixture) pass(d time.Duration) SweepReport {
 	var sum SweepReport
-	for ; d > 0; d -= 15 * time.Second {
-		x.clock.Advance(min(d, 15*time.Second))
+	for ; d > 0; d -= sweepAway {
+		x.clock.Advance(min(d, sweepAway))
 		sum.add(x.sweep())
 	}
 	return sum
