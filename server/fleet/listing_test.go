@@ -164,7 +164,7 @@ func TestInterleavedListingsShowTheNewestCommitted(t *testing.T) {
 		var want *draw
 		random := rand.New(rand.NewPCG(1, 2))
 		refused, committed := 0, 0
-		for n := range 120 {
+		for n := range 60 {
 			i, r := random.IntN(3), replicas[random.IntN(2)]
 			if drawn[i] == nil {
 				from := random.IntN(10)
@@ -282,7 +282,7 @@ func TestReadersNeverSeeAnEmptyOrMixedList(t *testing.T) {
 	each(t, func(t *testing.T, x *fixture) {
 		host := x.host("a")
 		job := x.queue(host, wire.KindSnapshots)
-		const size, rounds = 5000, 6
+		const size, rounds = 600, 4
 		replace := func(round int) {
 			// The newest snapshot's number tells the round; the list's date is its draw's.
 			x.clock.Advance(time.Hour)
