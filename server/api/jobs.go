@@ -27,7 +27,7 @@ type OrderJob struct {
 	Kind             wire.Kind `json:"kind" enum:"backup,restore,check,prune,forget,init,snapshots,unlock"`
 	Args             []string  `json:"args,omitempty" maxItems:"1000" doc:"The absolute paths of a backup; in place of spec"`
 	Spec             *rawSpec  `json:"spec,omitempty"`
-	TimeLimitSeconds int64     `json:"time_limit_seconds,omitempty" minimum:"0" maximum:"2592000" doc:"0: the kind's own"`
+	TimeLimitSeconds int64     `json:"time_limit_seconds,omitempty" minimum:"0" maximum:"604800" doc:"0: the kind's own"`
 	TTLSeconds       int64     `json:"ttl_seconds,omitempty" minimum:"0" maximum:"2592000" doc:"How long the job may wait for the host; 0: a day"`
 }
 

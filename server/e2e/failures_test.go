@@ -44,7 +44,8 @@ func (a *agent) holdExclusiveLock() (release func()) {
 		a.t.Fatal(err)
 	}
 	for deadline := time.Now().Add(30 * time.Second); ; {
-		if locks, err := os.ReadDir(filepath.Join(a.repository, "locks")); err == nil && len(locks) > 0 {
+		// A lock that is still being written has another name, and locks nothing.
+		if locks, err := os.ReadDir(filepath.Join(a.repository, "locks")); err == nil && len(locks) == 1 && wire.IsSHA256(locks[0].Name()) {
 			break
 		}
 		if time.Now().After(deadline) {

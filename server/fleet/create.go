@@ -20,7 +20,7 @@ import (
 
 // Bounds of what may be asked of a job's times.
 const (
-	minTimeLimit = time.Minute
+	minTimeLimit = time.Second
 	maxTimeLimit = 7 * 24 * time.Hour
 	minTTL       = time.Minute
 	maxTTL       = 30 * 24 * time.Hour
@@ -78,7 +78,7 @@ func (n NewJob) order() (order, error) {
 	}
 	switch {
 	case o.timeLimit < minTimeLimit || o.timeLimit > maxTimeLimit:
-		return order{}, fault.Invalidf("time_limit_seconds: give 60 to %d, or leave it out for the kind's own", int(maxTimeLimit.Seconds()))
+		return order{}, fault.Invalidf("time_limit_seconds: give 1 to %d, or leave it out for the kind's own", int(maxTimeLimit.Seconds()))
 	case o.ttl < minTTL || o.ttl > maxTTL:
 		return order{}, fault.Invalidf("expires_in_seconds: give 60 to %d, or leave it out for %d", int(maxTTL.Seconds()), int(wire.QueueTTL.Seconds()))
 	}
