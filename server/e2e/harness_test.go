@@ -299,7 +299,12 @@ func (s *server) order(host string, kind wire.Kind, spec any) job {
 	return j
 }
 
-func (s *server) job(id string) job { s.t.Helper(); var j job; s.do("GET", "/api/jobs/"+id, nil, &j); return j }
+func (s *server) job(id string) job {
+	s.t.Helper()
+	var j job
+	s.do("GET", "/api/jobs/"+id, nil, &j)
+	return j
+}
 
 // reaches waits for a state; another terminal one is a failure.
 func (s *server) reaches(id string, limit time.Duration, want ...wire.State) (j job) {
@@ -358,7 +363,12 @@ type hostView struct {
 	ListingError  string `json:"listing_error"`
 }
 
-func (s *server) host(id string) hostView { s.t.Helper(); var h hostView; s.do("GET", "/api/hosts/"+id, nil, &h); return h }
+func (s *server) host(id string) hostView {
+	s.t.Helper()
+	var h hostView
+	s.do("GET", "/api/hosts/"+id, nil, &h)
+	return h
+}
 
 type snapshot struct {
 	ID        string    `json:"id"`
@@ -552,7 +562,10 @@ func (a *agent) mustRestic(args ...string) []byte {
 }
 
 // init makes the repository through the product.
-func (a *agent) init() { a.t.Helper(); a.server.run(a.hostID, wire.KindInit, map[string]any{}, wire.StateSucceeded) }
+func (a *agent) init() {
+	a.t.Helper()
+	a.server.run(a.hostID, wire.KindInit, map[string]any{}, wire.StateSucceeded)
+}
 
 func tail(s string, lines int) string {
 	all := strings.Split(strings.TrimRight(s, "\n"), "\n")
