@@ -13,6 +13,16 @@ type skewClock struct {
 	known    bool
 	skew     time.Duration // the server's clock minus this host's
 	measured time.Time     // by both of this host's clocks
+	done     chan struct{} // closed at the next measuring
+}
+
+func newSkewClock() *skewClock { return &skewClock{done: make(chan struct{})} }
+
+// next is closed when the clock is measured again.
+func (c *skewClock) next() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.done
 }
 
 // measure takes the server's time from a reply that was asked for at sent and came at got.
@@ -20,6 +30,8 @@ func (c *skewClock) measure(server, sent, got time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.known, c.measured = true, got
+	close(c.done)
+	c.done = make(chan struct{})
 	c.skew = server.Sub(sent.Add(got.Sub(sent) / 2).Round(0))
 }
 

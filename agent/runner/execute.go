@@ -33,7 +33,8 @@ type job struct {
 	// Of the job's own goroutine, and of the one thing it awaits.
 	plan     *plan
 	finish   []byte
-	ctx      context.Context
+	parent   context.Context // the agent's
+	ctx      context.Context // ends with the job
 	cancel   context.CancelFunc
 	helpers  sync.WaitGroup
 	shipping *shipping
@@ -132,6 +133,7 @@ func (j *job) take() (tagged, bool) {
 // run leads the job until its folder is gone or put aside, or ctx ends.
 func (j *job) run(ctx context.Context, first Event) {
 	defer close(j.done)
+	j.parent = ctx
 	j.ctx, j.cancel = context.WithCancel(ctx)
 	defer j.helpers.Wait()
 	defer j.cancel()
@@ -414,6 +416,7 @@ func (j *job) unlock(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, j.t.Unlock)
 	defer cancel()
+	j.awaitClock(ctx)
 	access, source, err := j.access(ctx)
 	if err != nil || !j.mayUnlock(access, source) {
 		return
@@ -469,10 +472,18 @@ func (j *job) remove(a Remove) {
 	j.log.Info("job settled", "job", j.id)
 }
 
+// lastBreath is how long a folder that is to be put aside waits for those who still live in it.
+const lastBreath = 30 * time.Second
+
 func (j *job) putAside(a PutAside) {
 	j.end()
 	j.warn("the job's folder is put aside: " + a.Why)
-	if err := j.store.PutAside(j.id, a.Why); err != nil {
+	err := j.store.PutAside(j.id, a.Why)
+	// A supervisor that has just left its result takes a moment to be gone.
+	for began := time.Now(); errors.Is(err, spool.ErrLocked) && time.Since(began) < lastBreath && sleep(j.parent, j.t.Result) == nil; {
+		err = j.store.PutAside(j.id, a.Why)
+	}
+	if err != nil {
 		j.log.Error("a job's folder cannot be put aside; it is tried again at the next start", "job", j.id, "error", err)
 	}
 }

@@ -203,11 +203,19 @@ func (p *poller) ask(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		select {
-		case <-p.poke:
-			poked = true
-			cancel()
-		case <-stop:
+		tick := time.NewTicker(p.t.Beat)
+		defer tick.Stop()
+		for {
+			select {
+			case <-p.poke:
+				poked = true
+				cancel()
+				return
+			case <-tick.C:
+				p.beat() // the poll ends by its own limit
+			case <-stop:
+				return
+			}
 		}
 	}()
 	began := p.now()

@@ -28,11 +28,12 @@ const minFree = 8 << 20
 
 // askGuard asks about the offer, before it is accepted. Where the server holds the repository its location
 // comes with the accept, and the preflight asks again.
-func (j *job) askGuard(context.Context) *wire.JobError {
+func (j *job) askGuard(ctx context.Context) *wire.JobError {
 	spec, refusal := j.spec()
 	if refusal != nil {
 		return refusal
 	}
+	j.awaitClockFor(ctx, spec)
 	source := j.source()
 	facts := guard.Facts{Source: source, LocationPending: source == wire.RepositoryServer, Skew: j.skew()}
 	if source == wire.RepositoryLocal {
@@ -49,6 +50,38 @@ func (j *job) askGuard(context.Context) *wire.JobError {
 
 func errNoRepository() *restic.Error {
 	return &restic.Error{Code: wire.CodeNoRepository, Message: "this host has no repository: set repo_url and its password in agent.yaml and restart the agent, or set the host's repository at the server"}
+}
+
+// clockWait is how long a job waits for the clock to be compared with the server's.
+const clockWait = 10 * time.Second
+
+// awaitClock waits until the clock is compared: after the agent's start a job may be faster than the first
+// hello, and after a jump of the clock the next one is asked for.
+func (j *job) awaitClock(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, clockWait)
+	defer cancel()
+	for {
+		measured := j.clock.next()
+		skew, stale := j.clock.now(j.now())
+		if skew != nil {
+			return
+		}
+		if stale {
+			j.changed()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-measured:
+		}
+	}
+}
+
+// awaitClockFor waits for the kinds that the clock decides about.
+func (j *job) awaitClockFor(ctx context.Context, spec wire.Spec) {
+	if info, _ := spec.Kind().Info(); info.NeedsClock {
+		j.awaitClock(ctx)
+	}
 }
 
 func (j *job) skew() *time.Duration {
@@ -152,6 +185,7 @@ func (j *job) prepare(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	j.awaitClockFor(ctx, spec)
 	p := &plan{access: access, source: source}
 	if r := j.c.Guard.Decide(spec, guard.Facts{Source: source, Location: access.Repository.URL, Skew: j.skew()}); r != nil {
 		return "", &refused{r.JobError()}

@@ -149,7 +149,7 @@ func Run(ctx context.Context, c Config) error {
 
 func open(c Config) (*Runner, error) {
 	r := &Runner{c: c, t: c.Timing, log: c.Logger, now: c.Now, client: c.Client.Once(), poke: make(chan struct{}, 1),
-		jobs: map[string]*job{}, rest: map[wire.Lane]time.Time{}, ids: newRepositoryIDs(), clock: &skewClock{}}
+		jobs: map[string]*job{}, rest: map[wire.Lane]time.Time{}, ids: newRepositoryIDs(), clock: newSkewClock()}
 	if r.t == (Timing{}) {
 		r.t = DefaultTiming
 	}
