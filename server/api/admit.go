@@ -115,7 +115,7 @@ func (s *Server) permit(x *exchange, r *http.Request) error {
 // Origin nor Sec-Fetch-Site.
 func (s *Server) sameSite(r *http.Request) error {
 	if s.origins.Check(r) != nil {
-		return fault.New(fault.Forbidden, "cross_site", "This request comes from another site's page. Use the server's own address; behind a proxy, set public_url to it.")
+		return fault.New(fault.Forbidden, "cross_site", "This request comes from another site's page. Use the server's own address; behind a proxy, set --public-url to it.")
 	}
 	return nil
 }

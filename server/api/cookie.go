@@ -41,5 +41,5 @@ func (x *exchange) checkTransport() error {
 	}
 	return fault.New(fault.Forbidden, "https_required",
 		"Signing in over plain HTTP is only possible on the server's own machine. Use https://; behind a proxy that ends TLS, "+
-			"name it in trusted_proxies or set public_url to its https:// address; or allow plain HTTP with insecure_http.")
+			"name it in --trusted-proxies or set --public-url to its https:// address; or allow plain HTTP with --insecure-http.")
 }

@@ -28,7 +28,13 @@ import (
 	"restic-manager/shared/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if where := os.Getenv(waitClient); where != "" {
+		holdConnections(where)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // clock is turned by hand; it begins at the real time, so that agents' clocks agree with it.
 type clock struct {
@@ -103,6 +109,9 @@ func newRig(t testing.TB, engine string, change func(*Options)) *rig {
 	t.Helper()
 	r := &rig{t: t, clock: &clock{}, words: &words{}}
 	log := slog.New(slog.NewTextHandler(r.words, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if _, ok := t.(*testing.B); ok {
+		log = slog.New(slog.DiscardHandler)
+	}
 	var err error
 	if r.db, err = database.Open(t.Context(), database.Options{URL: newDatabase(t, engine), Now: r.clock.now, Log: log}); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,259 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	_ "github.com/glebarez/sqlite"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"restic-manager/server/access"
+	"restic-manager/server/database"
+	"restic-manager/shared/wire"
+)
+
+const (
+	benchAgents  = 8
+	benchBatches = 100 // of each agent, a round
+	benchLines   = 500 // in a batch
+	benchRounds  = 5
+)
+
+// batch is one log request, made before the clock runs.
+type batch struct {
+	query string
+	body  []byte
+}
+
+// batches are a job's log of lines like restic's own, compressed as an agent does it.
+func batches(b *testing.B, encoding string) []batch {
+	var all []batch
+	var log []byte
+	for i := range benchBatches {
+		var records []byte
+		for k := range benchLines {
+			line := fmt.Appendf(nil, `{"message_type":"verbose_status","action":"new","item":"/home/user/p%04d/f%06d","data_size":%d}`, i, k, (i*7919+k*104729)%100000)
+			records = wire.AppendRecord(records, time.Unix(1e9, int64(i*benchLines+k)*1e6), wire.StreamOut, line, wire.MaxRecord)
+		}
+		q := wire.LogQuery{FirstLine: int64(i*benchLines + 1), Lines: benchLines, SumBefore: sha(string(log))}
+		log = append(log, records...)
+		body := records
+		switch encoding {
+		case "gzip":
+			body = gzipOf(b, records)
+		case "zstd":
+			body = zstdOf(b, records)
+		}
+		all = append(all, batch{q.Encode(), body})
+	}
+	b.ReportMetric(float64(len(log))/benchBatches/benchLines, "B/line")
+	return all
+}
+
+// BenchmarkLog is log lines a second through the real endpoint (token, lease and sum checked) beside the same
+// lines written a row each by the fastest plain means, in turn, in one run.
+func BenchmarkLog(b *testing.B) {
+	for _, engine := range []string{"postgres", "sqlite"} {
+		for _, encoding := range []string{"gzip", "zstd", "plain"} {
+			b.Run(engine+"/"+encoding, func(b *testing.B) {
+				r := newRig(b, engine, nil)
+				if err := r.access.EnsureAdmin(b.Context(), adminName, goodSecret); err != nil {
+					b.Fatal(err)
+				}
+				order := r.operator("otto", access.Operator)
+				all := batches(b, encoding)
+				rows := rowsOf(b, batches(b, "plain"))
+				baseline := copyBaseline
+				if engine == "sqlite" {
+					baseline = loopBaseline
+				}
+				base := baseline(b, rows)
+				for b.Loop() {
+					var ours, theirs []float64
+					for round := range benchRounds {
+						jobs := make([]*running, benchAgents)
+						for i := range jobs {
+							a := r.enroll(fmt.Sprintf("host-%d-%d-%s", round, i, hexOf(4)))
+							a.hello()
+							jobs[i] = a.running(order)
+						}
+						theirs = append(theirs, perSecond(base))
+						ours = append(ours, perSecond(func() { r.ship(b, jobs, all, encoding) }))
+					}
+					b.ReportMetric(median(ours), "lines/s")
+					b.ReportMetric(median(theirs), "baseline-lines/s")
+					b.ReportMetric(median(ours)/median(theirs), "ratio")
+				}
+				b.ReportMetric(0, "ns/op")
+			})
+		}
+	}
+}
+
+// ship has every agent send all its batches, one after the other.
+func (r *rig) ship(b *testing.B, jobs []*running, all []batch, encoding string) {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: benchAgents}}
+	defer client.CloseIdleConnections()
+	var wait sync.WaitGroup
+	for _, j := range jobs {
+		wait.Go(func() {
+			for _, one := range all {
+				q, err := http.NewRequest("POST", r.url+"/api/agents/jobs/"+j.id+"/log?"+one.query, bytes.NewReader(one.body))
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				for k, v := range j.as {
+					q.Header[k] = v
+				}
+				if encoding != "plain" {
+					q.Header.Set("Content-Encoding", encoding)
+				}
+				a, err := client.Do(q)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				body, _ := io.ReadAll(a.Body)
+				a.Body.Close()
+				if a.StatusCode != 200 {
+					b.Errorf("got %d: %s", a.StatusCode, body)
+					return
+				}
+			}
+		})
+	}
+	wait.Wait()
+}
+
+func perSecond(f func()) float64 {
+	begin := time.Now()
+	f()
+	return benchAgents * benchBatches * benchLines / time.Since(begin).Seconds()
+}
+
+func median(v []float64) float64 {
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+// rowsOf are the decoded lines of one agent.
+func rowsOf(b *testing.B, all []batch) []wire.Record {
+	var rows []wire.Record
+	for _, one := range all {
+		for line := range bytes.Lines(one.body) {
+			r, err := wire.ParseRecord(bytes.TrimSuffix(line, []byte("\n")))
+			if err != nil {
+				b.Fatal(err)
+			}
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+// copyBaseline is COPY of the same lines into one table with a primary key, in one go.
+func copyBaseline(b *testing.B, rows []wire.Record) func() {
+	pool, err := pgxpool.New(b.Context(), newDatabase(b, "postgres"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(pool.Close)
+	if _, err := pool.Exec(b.Context(), "CREATE TABLE lines (job uuid, n bigint, t timestamptz, s text, line text, PRIMARY KEY (job, n))"); err != nil {
+		b.Fatal(err)
+	}
+	return func() {
+		total := benchAgents * len(rows)
+		i := 0
+		job := database.NewID()
+		_, err := pool.CopyFrom(b.Context(), pgx.Identifier{"lines"}, []string{"job", "n", "t", "s", "line"}, pgx.CopyFromFunc(func() ([]any, error) {
+			if i == total {
+				return nil, nil
+			}
+			r := rows[i%len(rows)]
+			i++
+			return []any{job, int64(i), r.Time, string(r.Stream), r.Text}, nil
+		}))
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// loopBaseline is a prepared statement per line, a transaction per batch, with the durability of ours.
+func loopBaseline(b *testing.B, rows []wire.Record) func() {
+	db, err := sql.Open("sqlite", "file:"+newDatabase(b, "sqlite")+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_txlock=immediate")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { db.Close() })
+	db.SetMaxOpenConns(1)
+	if _, err := db.Exec("CREATE TABLE lines (job TEXT, n INTEGER, t TEXT, s TEXT, line TEXT, PRIMARY KEY (job, n)) WITHOUT ROWID"); err != nil {
+		b.Fatal(err)
+	}
+	const insert = "INSERT INTO lines (job, n, t, s, line) VALUES (?, ?, ?, ?, ?)"
+	return func() {
+		n := 0
+		job := database.NewID()
+		for range benchAgents {
+			for part := range slices.Chunk(rows, benchLines) {
+				if err := inTx(db, func(tx *sql.Tx) error {
+					st, err := tx.PrepareContext(context.Background(), insert)
+					if err != nil {
+						return err
+					}
+					defer st.Close()
+					for _, r := range part {
+						n++
+						if _, err := st.Exec(job, n, r.Time.Format(time.RFC3339Nano), string(r.Stream), r.Text); err != nil {
+							return err
+						}
+					}
+					return nil
+				}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
+func inTx(db *sql.DB, f func(*sql.Tx) error) error {
+	tx, err := db.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if err := f(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// BenchmarkInflate is what reading a batch costs before anything is stored.
+func BenchmarkInflate(b *testing.B) {
+	s := testServer(b)
+	for _, encoding := range []string{"gzip", "zstd", "plain"} {
+		b.Run(encoding, func(b *testing.B) {
+			one := batches(b, encoding)[3].body
+			b.ReportAllocs()
+			for b.Loop() {
+				body, err := readTestBody(s, one, strings.TrimSuffix(encoding, "plain"), wire.MaxBody)
+				if err != nil {
+					b.Fatal(err)
+				}
+				body.release()
+			}
+		})
+	}
+}
