@@ -523,14 +523,26 @@ func (a *agent) children() []int {
 		cmd, _ := os.ReadFile(filepath.Join(d, "cmdline"))
 		var pid int
 		fmt.Sscanf(filepath.Base(d), "%d", &pid)
-		if a.process != nil && pid == a.cmd.Process.Pid {
+		if pid == os.Getpid() || a.process != nil && pid == a.cmd.Process.Pid {
 			continue
 		}
-		if bytes.Contains(env, []byte(a.dir+"/")) || bytes.Contains(cmd, []byte(a.dir+"/")) {
+		if bytes.Contains(env, []byte(a.dir+"/")) || bytes.Contains(cmd, []byte(a.dir+"/")) || opened(d, a.dir) {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
+}
+
+// opened reports whether the process has a file below the folder open: a supervisor is told by the job's
+// files, for its arguments and environment say nothing.
+func opened(proc, dir string) bool {
+	links, _ := filepath.Glob(filepath.Join(proc, "fd", "*"))
+	for _, l := range links {
+		if target, err := os.Readlink(l); err == nil && strings.HasPrefix(target, dir+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // endSupervisors ends what this test's agent started and left.
