@@ -46,6 +46,9 @@ func (s *Store) answer(ctx context.Context, hostID string, q wire.PollQuery) (an
 		return answer{}, err
 	}
 	now := s.db.Selected(host.Clock)
+	if host.Revoked {
+		return answer{}, errUnauthorized // also for a poll that waits since before
+	}
 	known := boot.Reply{Mark: host.Boots.BootMark, Newest: true}
 	alarm := host.Boots.CloneAlarmAt != nil
 	if q.Boot == "" || q.Boot != host.Boots.BootID {
@@ -57,7 +60,7 @@ func (s *Store) answer(ctx context.Context, hostID string, q wire.PollQuery) (an
 	if err != nil {
 		return answer{}, err
 	}
-	v.Newest, v.Closed = known.Newest, alarm || host.Revoked
+	v.Newest, v.Closed = known.Newest, alarm
 	d := job.Answer(v, now)
 	a := answer{mark: known.Mark, newest: known.Newest, cancel: d.Cancel, drop: d.Drop, unsettled: len(v.Disconnected)+len(v.Queue) > 0}
 	if d.Offer != nil {
@@ -79,7 +82,7 @@ func (s *Store) readPolling(db *gorm.DB, hostID string) (pollingHost, error) {
 		return pollingHost{}, fmt.Errorf("read host %s: %w", hostID, err)
 	}
 	if len(rows) == 0 {
-		return pollingHost{}, errNoHost
+		return pollingHost{}, errUnauthorized // deleted while it waited
 	}
 	return rows[0], nil
 }

@@ -17,8 +17,9 @@ import (
 const maxHold = 55 * time.Second
 
 // Poll answers with what there is for the host, else waits for it as long as asked and answers with the mark
-// alone. While it waits it holds no database connection. It ends early when the server stops and when a newer
-// poll of the host comes. Errors are hello_required (409) and unavailable (503).
+// alone. While it waits it holds no database connection. It ends early when the server stops, when a newer
+// poll of the host comes and when the host is revoked. Errors are unauthorized (401), hello_required (409) and
+// unavailable (503).
 func (s *Store) Poll(ctx context.Context, hostID string, q wire.PollQuery) (wire.PollReply, error) {
 	s.Seen(hostID)
 	now := s.db.Clock()
@@ -156,7 +157,7 @@ func (s *Store) PollFloor(ctx context.Context) error {
 			AND (jobs.hold = 'none' OR NOT EXISTS (SELECT 1 FROM jobs o WHERE o.holding AND o.hold <> 'none'
 				AND o.hold_key = coalesce(hosts.repository_id, 'host:' || hosts.id) AND (o.hold = 'exclusive' OR jobs.hold = 'exclusive')))
 		UNION SELECT host_id FROM jobs WHERE state = 'running' AND (cancel_requested_at IS NOT NULL OR disconnected_since IS NOT NULL)
-		UNION SELECT id FROM hosts WHERE hello_at > @lately`,
+		UNION SELECT id FROM hosts WHERE hello_at > @lately OR revoked_at > @lately`,
 		map[string]any{"now": now, "lately": now.Add(-15 * time.Second)}).Scan(&hosts).Error
 	if err != nil {
 		return fmt.Errorf("look for what waits: %w", err)
