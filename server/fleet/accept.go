@@ -150,10 +150,7 @@ func writeAccept(tx *database.Tx, c change) (bool, error) {
 }
 
 func repositoryName(serverHeld bool) string {
-	if serverHeld {
-		return wire.RepositoryServer
-	}
-	return wire.RepositoryLocal
+	return job.Tie{ServerHeld: serverHeld}.Name()
 }
 
 // isConstraint reports whether the database itself refused a second hold or a second job in a lane.

@@ -75,20 +75,24 @@ func (s *Store) learnRepository(tx *database.Tx, hostID, name, id string) error 
 	if err := lockRepository(tx, id); err != nil {
 		return err
 	}
-	if host.RepositoryID != nil && *host.RepositoryID == id {
-		return nil
-	}
-	held, err := serverHeld(tx, hostID)
-	if err != nil || repositoryName(held) != name {
+	was, err := tieOf(tx, host)
+	if err != nil || was.Learnt(name, id) == was {
 		return err
 	}
 	return tieRepository(tx, hostID, id)
 }
 
-func serverHeld(tx *database.Tx, hostID string) (bool, error) {
+// tieOf is what is known of the repository that a host uses.
+func tieOf(tx *database.Tx, host hostRow) (job.Tie, error) {
 	var n int64
-	err := tx.Raw("SELECT count(*) FROM host_repositories WHERE host_id = ?", hostID).Scan(&n).Error
-	return n > 0, err
+	if err := tx.Raw("SELECT count(*) FROM host_repositories WHERE host_id = ?", host.ID).Scan(&n).Error; err != nil {
+		return job.Tie{}, fmt.Errorf("look for the repository of host %s: %w", host.ID, err)
+	}
+	t := job.Tie{ServerHeld: n > 0}
+	if host.RepositoryID != nil {
+		t.ID = *host.RepositoryID
+	}
+	return t, nil
 }
 
 // lockRepository makes the repository's row when it is new, and locks it.

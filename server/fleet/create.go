@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -139,17 +138,11 @@ func (s *Store) enqueue(tx *database.Tx, actor database.Actor, o order) (id stri
 
 // mayDo refuses what the host will never fetch.
 func mayDo(host hostRow, kind wire.Kind) error {
-	if host.RevokedAt != nil {
-		return fault.New(fault.Conflict, "host_revoked", "this host is revoked and fetches no jobs; enroll the machine again and use the new host")
-	}
 	var kinds []wire.Kind
 	if err := json.Unmarshal([]byte(host.Kinds), &kinds); err != nil {
 		return fmt.Errorf("read the kinds of host %s: %w", host.ID, err)
 	}
-	if len(kinds) > 0 && !slices.Contains(kinds, kind) {
-		return fault.New(fault.Conflict, "kind_unsupported", "the agent on this host (version %s) does not know %s; upgrade it", host.AgentVersion, kind)
-	}
-	return nil
+	return job.MayQueue(kind, host.RevokedAt != nil, kinds, host.AgentVersion)
 }
 
 // request names what is asked, for telling whether an Idempotency-Key comes with the same again.
@@ -174,7 +167,7 @@ func (o order) keyed(tx *database.Tx, actor database.Actor) (string, error) {
 		RequestSHA256 string `gorm:"column:request_sha256"`
 	}
 	err := tx.Raw("SELECT job_id, request_sha256 FROM idempotency_keys WHERE actor = ? AND key = ? AND created_at > ?",
-		keyOwner(actor), o.key, tx.Now.Add(-idempotencyKept)).Scan(&rows).Error
+		keyOwner(actor), o.key, tx.Now.Add(-job.KeyKept)).Scan(&rows).Error
 	if err != nil {
 		return "", fmt.Errorf("look for the idempotency key: %w", err)
 	}
@@ -182,7 +175,7 @@ func (o order) keyed(tx *database.Tx, actor database.Actor) (string, error) {
 		return "", nil
 	}
 	if rows[0].RequestSHA256 != o.request() {
-		return "", fault.New(fault.Conflict, "idempotency_key_reused", "this Idempotency-Key was used for another request; take a new one")
+		return "", job.KeyReused()
 	}
 	return rows[0].JobID, nil
 }
@@ -192,7 +185,7 @@ func (o order) remember(tx *database.Tx, actor database.Actor, id string) error 
 		return nil
 	}
 	owner := keyOwner(actor)
-	if err := tx.Exec("DELETE FROM idempotency_keys WHERE actor = ? AND key = ? AND created_at <= ?", owner, o.key, tx.Now.Add(-idempotencyKept)).Error; err != nil {
+	if err := tx.Exec("DELETE FROM idempotency_keys WHERE actor = ? AND key = ? AND created_at <= ?", owner, o.key, tx.Now.Add(-job.KeyKept)).Error; err != nil {
 		return fmt.Errorf("forget the idempotency key: %w", err)
 	}
 	err := tx.Exec("INSERT INTO idempotency_keys (actor, key, request_sha256, job_id, created_at) VALUES (?, ?, ?, ?, ?)",
@@ -244,8 +237,8 @@ func (s *Store) RetryJob(ctx context.Context, actor database.Actor, id, idempote
 	if err != nil {
 		return Job{}, err
 	}
-	if !old.State.Terminal() {
-		return Job{}, fault.New(fault.Conflict, "job_open", "the job has not ended (%s); cancel it first, or wait", old.State)
+	if err := job.MayRetry(old.State); err != nil {
+		return Job{}, err
 	}
 	spec, err := wire.DecodeSpec(old.Kind, old.Spec)
 	if err != nil {

@@ -129,11 +129,11 @@ func (s *Store) succeeded(tx *database.Tx, host hostRow, j job.Job, r wire.Finis
 		}
 		tx.Notify(database.TopicHosts)
 	}
-	if j.Kind != wire.KindInit || r.Summary == nil || r.Summary.RepositoryID == "" || host.RepositoryID != nil {
+	if j.Kind != wire.KindInit || r.Summary == nil || r.Summary.RepositoryID == "" {
 		return nil
 	}
-	held, err := serverHeld(tx, host.ID)
-	if err != nil || repositoryName(held) != j.RepositoryName {
+	was, err := tieOf(tx, host)
+	if err != nil || was.Initialised(j.RepositoryName, r.Summary.RepositoryID) == was {
 		return err
 	}
 	// The row is not locked: that lock comes before the job's, and here nothing is held by the new id.

@@ -212,38 +212,27 @@ func (s *Store) refresh(tx *database.Tx, hostID string, r wire.HelloRequest) err
 	return s.reportedRepository(tx, host, r.Repositories)
 }
 
-// reportedRepository takes the id of the repository that the host's own configuration names. When that names
-// another place than before and no id is known for it yet, the old id goes: it would hold the wrong one.
+// reportedRepository ties the host to the repository that its own configuration names, or unties it.
 func (s *Store) reportedRepository(tx *database.Tx, host hostRow, now []wire.RepositoryReport) error {
-	held, err := serverHeld(tx, host.ID)
-	if err != nil || held {
-		return err
-	}
 	var before []wire.RepositoryReport
 	if err := json.Unmarshal([]byte(host.ReportedRepositories), &before); err != nil {
 		return fmt.Errorf("read the repositories of host %s: %w", host.ID, err)
 	}
-	local, ok := localRepository(now)
-	switch {
-	case ok && local.ID != "" && (host.RepositoryID == nil || *host.RepositoryID != local.ID):
-		if err := lockRepository(tx, local.ID); err != nil {
+	was, err := tieOf(tx, host)
+	if err != nil {
+		return err
+	}
+	switch t := was.Reported(before, now); {
+	case t == was:
+		return nil
+	case t.ID == "":
+		return leaveRepository(tx, host, nil)
+	default:
+		if err := lockRepository(tx, t.ID); err != nil {
 			return err
 		}
-		return tieRepository(tx, host.ID, local.ID)
-	case local.ID == "" && host.RepositoryID != nil:
-		if old, was := localRepository(before); was && (!ok || old.Location != local.Location) {
-			return leaveRepository(tx, host, nil)
-		}
+		return tieRepository(tx, host.ID, t.ID)
 	}
-	return nil
-}
-
-func localRepository(all []wire.RepositoryReport) (wire.RepositoryReport, bool) {
-	i := slices.IndexFunc(all, func(r wire.RepositoryReport) bool { return r.Name == wire.RepositoryLocal })
-	if i < 0 {
-		return wire.RepositoryReport{}, false
-	}
-	return all[i], true
 }
 
 // verdicts answers the job folders that a hello names, and renews their leases.

@@ -18,6 +18,7 @@ import (
 
 	"restic-manager/server/database"
 	"restic-manager/server/fault"
+	"restic-manager/server/fleet/job"
 	"restic-manager/shared/wire"
 )
 
@@ -192,7 +193,7 @@ func (x *fixture) sweep() SweepReport {
 func (x *fixture) settle() {
 	for range 7 {
 		x.sweep()
-		x.clock.Advance(sweepAway)
+		x.clock.Advance(job.SweepAway)
 	}
 	x.sweep()
 }
@@ -200,8 +201,8 @@ func (x *fixture) settle() {
 // pass lets time pass with the sweeper alive.
 func (x *fixture) pass(d time.Duration) SweepReport {
 	var sum SweepReport
-	for ; d > 0; d -= sweepAway {
-		x.clock.Advance(min(d, sweepAway))
+	for ; d > 0; d -= job.SweepAway {
+		x.clock.Advance(min(d, job.SweepAway))
 		sum.add(x.sweep())
 	}
 	return sum

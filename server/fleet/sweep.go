@@ -14,22 +14,8 @@ import (
 	"restic-manager/shared/wire"
 )
 
-// sweepAway is how old the last sweep may be; an older one means that the sweeper or the database was away,
-// and that silence proves nothing.
-const sweepAway = 30 * time.Second
-
 // sweepBatch bounds the jobs judged in one transaction.
 const sweepBatch = 100
-
-// idempotencyKept is how long an Idempotency-Key is remembered.
-const idempotencyKept = 24 * time.Hour
-
-// sweepState is what the sweepers of all replicas share.
-type sweepState struct {
-	SweptAt time.Time `json:"swept_at"`
-	// Until ends the amnesty: before it nothing expires and no host goes offline.
-	Until time.Time `json:"amnesty_until,omitzero"`
-}
 
 var errSweptTooLong = errors.New("the sweep was interrupted for too long; the next one begins with an amnesty")
 
@@ -72,14 +58,8 @@ func (s *Store) beginSweep(ctx context.Context) (begun time.Time, amnesty bool, 
 		if err != nil {
 			return err
 		}
-		if tx.Now.Sub(state.SweptAt) > sweepAway {
-			state.Until = tx.Now.Add(wire.Amnesty)
-		}
-		// Another replica's clock is the same one, but a transaction that waited here has an older time.
-		if tx.Now.After(state.SweptAt) {
-			state.SweptAt = tx.Now
-		}
-		begun, amnesty = tx.Now, tx.Now.Before(state.Until)
+		state, amnesty = state.Begin(tx.Now)
+		begun = tx.Now
 		raw, err := json.Marshal(state)
 		if err != nil {
 			return err
@@ -92,12 +72,12 @@ func (s *Store) beginSweep(ctx context.Context) (begun time.Time, amnesty bool, 
 	return begun, amnesty, nil
 }
 
-func readSweep(db *gorm.DB, suffix string) (sweepState, error) {
+func readSweep(db *gorm.DB, suffix string) (job.Vigil, error) {
 	var values []string
 	if err := db.Raw("SELECT value FROM server_state WHERE key = 'sweep'" + suffix).Scan(&values).Error; err != nil {
-		return sweepState{}, err
+		return job.Vigil{}, err
 	}
-	var state sweepState
+	var state job.Vigil
 	if len(values) == 0 {
 		return state, nil
 	}
@@ -111,14 +91,14 @@ func inAmnesty(db *gorm.DB, now time.Time) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("read the sweeper's state: %w", err)
 	}
-	return now.Before(state.Until) || now.Sub(state.SweptAt) > sweepAway, nil
+	return state.Forgives(now), nil
 }
 
 // sweepHosts writes offline: nobody else does.
 func (s *Store) sweepHosts(ctx context.Context, begun time.Time) (int, error) {
 	var gone []string
 	err := s.db.Write(ctx, func(tx *database.Tx) error {
-		if tx.Now.Sub(begun) > sweepAway {
+		if tx.Now.Sub(begun) > job.SweepAway {
 			return errSweptTooLong
 		}
 		gone = nil
@@ -169,7 +149,7 @@ func (s *Store) sweepJobs(ctx context.Context, begun time.Time, after int64, rep
 	var counted SweepReport
 	var ended []job.Job
 	err = s.db.Write(ctx, func(tx *database.Tx) error {
-		if tx.Now.Sub(begun) > sweepAway {
+		if tx.Now.Sub(begun) > job.SweepAway {
 			return errSweptTooLong
 		}
 		counted, ended, last = SweepReport{}, nil, after
@@ -249,7 +229,7 @@ func (r *SweepReport) add(o SweepReport) {
 // forgetKeys drops the idempotency keys that are over.
 func (s *Store) forgetKeys(ctx context.Context) error {
 	err := s.db.Write(ctx, func(tx *database.Tx) error {
-		return tx.Exec("DELETE FROM idempotency_keys WHERE created_at <= ?", tx.Now.Add(-idempotencyKept)).Error
+		return tx.Exec("DELETE FROM idempotency_keys WHERE created_at <= ?", tx.Now.Add(-job.KeyKept)).Error
 	})
 	if err != nil {
 		return fmt.Errorf("forget old idempotency keys: %w", err)

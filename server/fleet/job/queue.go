@@ -1,0 +1,37 @@
+package job
+
+import (
+	"slices"
+	"time"
+
+	"restic-manager/server/fault"
+	"restic-manager/shared/wire"
+)
+
+// KeyKept is how long an Idempotency-Key is remembered.
+const KeyKept = 24 * time.Hour
+
+// MayQueue refuses what the host will never fetch. kinds are those that its agent announced; none at all:
+// it has not said.
+func MayQueue(kind wire.Kind, revoked bool, kinds []wire.Kind, agentVersion string) error {
+	switch {
+	case revoked:
+		return fault.New(fault.Conflict, "host_revoked", "this host is revoked and fetches no jobs; enroll the machine again and use the new host")
+	case len(kinds) > 0 && !slices.Contains(kinds, kind):
+		return fault.New(fault.Conflict, "kind_unsupported", "the agent on this host (version %s) does not know %s; upgrade it", agentVersion, kind)
+	}
+	return nil
+}
+
+// MayRetry refuses to repeat a job that has not ended.
+func MayRetry(state wire.State) error {
+	if !state.Terminal() {
+		return fault.New(fault.Conflict, "job_open", "the job has not ended (%s); cancel it first, or wait", state)
+	}
+	return nil
+}
+
+// KeyReused is the refusal of an Idempotency-Key that was used for another request.
+func KeyReused() error {
+	return fault.New(fault.Conflict, "idempotency_key_reused", "this Idempotency-Key was used for another request; take a new one")
+}
