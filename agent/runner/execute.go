@@ -409,6 +409,15 @@ func (j *job) endGroup(ctx context.Context) Event {
 	}
 }
 
+// awaitReaped gives the killed restic's parent the time to reap it; without that its lock looks live.
+func (j *job) awaitReaped(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, j.t.Reap)
+	defer cancel()
+	if err := supervise.AwaitReaped(ctx, j.folder); err != nil {
+		j.log.Warn("an interrupted restic is still in the process table; a lock it left cannot be removed", "job", j.id, "error", err)
+	}
+}
+
 // unlock removes the lock that a restic which went away may have left, where that is allowed.
 func (j *job) unlock(ctx context.Context) {
 	if info, ok := j.kind().Info(); !ok || info.Hold == wire.HoldNone || j.kind() == wire.KindInit || j.kind() == wire.KindSnapshots {
@@ -416,6 +425,7 @@ func (j *job) unlock(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, j.t.Unlock)
 	defer cancel()
+	j.awaitReaped(ctx)
 	j.awaitClock(ctx)
 	access, source, err := j.access(ctx)
 	if err != nil || !j.mayUnlock(access, source) {

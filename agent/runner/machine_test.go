@@ -43,7 +43,7 @@ var quick = Timing{
 	Fatal: Span{20 * time.Millisecond, 30 * time.Millisecond}, Hello: Span{time.Hour, 2 * time.Hour},
 	Look: 30 * time.Millisecond, Result: 10 * time.Millisecond, Progress: 20 * time.Millisecond, Flush: 20 * time.Millisecond,
 	Ride: 10 * time.Second, Beat: 10 * time.Millisecond, KeepAside: time.Hour,
-	Unlock: 10 * time.Second, Preflight: 20 * time.Second, Grace: 10 * time.Second,
+	Unlock: 10 * time.Second, Reap: 5 * time.Second, Preflight: 20 * time.Second, Grace: 10 * time.Second,
 }
 
 // machine is one host: its folders, its restic (a script), and the agent's process of now.

@@ -68,6 +68,7 @@ type Timing struct {
 	Beat       time.Duration // between two signs of life to the watchdog
 	KeepAside  time.Duration // how long folders that were put aside are kept
 	Unlock     time.Duration // limit of an unlock
+	Reap       time.Duration // how long a killed restic may stay in the process table before an unlock
 	Preflight  time.Duration // limit of a preflight
 	Grace      time.Duration // from SIGINT to SIGKILL
 }
@@ -89,7 +90,7 @@ var DefaultTiming = Timing{
 	Fatal: Span{5 * time.Minute, 10 * time.Minute}, Hello: Span{50 * time.Minute, 70 * time.Minute},
 	Look: 5 * time.Second, Result: 250 * time.Millisecond, Progress: time.Second, Flush: time.Second,
 	Ride: 2 * time.Second, Beat: 10 * time.Second, KeepAside: 30 * 24 * time.Hour,
-	Unlock: time.Minute, Preflight: wire.PreflightLimit, Grace: wire.CancelGrace,
+	Unlock: time.Minute, Reap: 15 * time.Second, Preflight: wire.PreflightLimit, Grace: wire.CancelGrace,
 }
 
 // Fatal errors of Run, under ExitOnFatal alone.

@@ -52,6 +52,30 @@ func EndGroup(ctx context.Context, f *spool.Folder, grace time.Duration) error {
 	}
 }
 
+// AwaitReaped waits until the recorded restic has left the process table: restic takes a lock on this host for
+// live as long as its holder's pid exists, a zombie's too (internal/repository/lock_file.go), so a plain unlock
+// that comes before the parent has reaped it removes nothing. Errors are the context's, and those of the
+// record.
+func AwaitReaped(ctx context.Context, f *spool.Folder) error {
+	g, err := f.Group()
+	if _, damaged := errors.AsType[*spool.DamagedError](err); damaged || err == nil && (g == nil || g.MachineBoot != machineBoot()) {
+		return nil // nothing to wait for is known
+	}
+	if err != nil {
+		return fmt.Errorf("wait for the end of the restic of job %s: %w", f.ID(), err)
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for startTicks(g.PGID) == g.StartTicks {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the end of the restic of job %s: %w", f.ID(), ctx.Err())
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
 // orphan is the process group to end; 0 when there is none any more.
 func orphan(f *spool.Folder) (int, error) {
 	alive, err := f.RunAlive()
