@@ -18,12 +18,13 @@ LABEL org.opencontainers.image.title="restic-manager-agent" \
       org.opencontainers.image.description="Central manager for restic backups across many machines: the agent" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates openssh-client restic \
+    && apt-get install -y --no-install-recommends ca-certificates openssh-client restic tini \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /out/restic-manager-agent /usr/bin/restic-manager-agent
 VOLUME ["/etc/restic-manager", "/var/lib/restic-manager-agent", "/var/cache/restic-manager-agent"]
 # Restic's supervisor outlives a restart of the agent, not one of the container: the job then ends as
 # failed{interrupted}.
+# tini reaps what loses its parent: restic takes the lock of a killed restic for live while a zombie has its pid.
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["/usr/bin/restic-manager-agent"]
+ENTRYPOINT ["/usr/bin/tini", "--", "/usr/bin/restic-manager-agent"]
 CMD ["run"]
