@@ -18,24 +18,25 @@ var rooms = map[string][]string{
 	"server/fleet/job": {
 		"shared/wire", "server/fault",
 	},
-	"server/fleet":    {"shared/wire", "server/fault", "server/database", "server/fleet/job"},
-	"server/access":   {"server/fault", "server/database", "shared/wire"},
-	"server/web":      {"frontend", "shared/wire"},
-	"server/api":      {"shared/wire", "server/fault", "server/database", "server/fleet", "server/access", "server/web"},
-	"server/keeper":   {"server/fleet", "server/access", "server/database"},
-	"server/config":   {"shared/wire"},
-	"agent/hostfile":  {},
-	"agent/facts":     {"shared/wire"},
-	"agent/config":    {"shared/wire", "agent/hostfile"},
-	"agent/guard":     {"shared/wire", "agent/hostfile"},
-	"agent/client":    {"shared/wire"},
-	"agent/restic":    {"shared/wire"},
-	"agent/spool":     {"shared/wire"},
-	"agent/supervise": {"shared/wire", "agent/spool", "agent/restic"},
-	"agent/runner":    {"shared/wire", "agent/client", "agent/restic", "agent/supervise", "agent/spool", "agent/guard", "agent/config"},
-	"server/e2e":      nil, // tests only
-	"server":          nil, // puts the parts together
-	"agent":           nil,
+	"server/fleet/job/memory": {"shared/wire", "server/fault", "server/fleet/job", "server/fleet/boot"},
+	"server/fleet":            {"shared/wire", "server/fault", "server/database", "server/fleet/job"},
+	"server/access":           {"server/fault", "server/database", "shared/wire"},
+	"server/web":              {"frontend", "shared/wire"},
+	"server/api":              {"shared/wire", "server/fault", "server/database", "server/fleet", "server/access", "server/web"},
+	"server/keeper":           {"server/fleet", "server/access", "server/database"},
+	"server/config":           {"shared/wire"},
+	"agent/hostfile":          {},
+	"agent/facts":             {"shared/wire"},
+	"agent/config":            {"shared/wire", "agent/hostfile"},
+	"agent/guard":             {"shared/wire", "agent/hostfile"},
+	"agent/client":            {"shared/wire"},
+	"agent/restic":            {"shared/wire"},
+	"agent/spool":             {"shared/wire"},
+	"agent/supervise":         {"shared/wire", "agent/spool", "agent/restic"},
+	"agent/runner":            {"shared/wire", "agent/client", "agent/restic", "agent/supervise", "agent/spool", "agent/guard", "agent/config"},
+	"server/e2e":              nil, // tests only
+	"server":                  nil, // puts the parts together
+	"agent":                   nil,
 }
 
 var libraries = map[string][]string{

@@ -1,0 +1,95 @@
+package memory
+
+import (
+	"time"
+
+	"restic-manager/server/fleet/job"
+	"restic-manager/shared/wire"
+)
+
+// Poll is fleet's without waiting. All that is to be canceled and dropped is told each time; fleet tells it
+// again only after a while.
+func (s *Store) Poll(host string, q wire.PollQuery) (wire.PollReply, error) {
+	s.Seen(host)
+	now := s.now()
+	for _, ref := range q.Jobs {
+		s.pulse.renew(ref, now)
+	}
+	for {
+		reply, ended, err := s.look(host, q, now)
+		if err != nil || !ended || !reply.IsEmpty() {
+			return reply, err
+		}
+	}
+}
+
+// look answers once; ended: the poll proved a job's end, so that there may be more to tell.
+func (s *Store) look(host string, q wire.PollQuery, now time.Time) (reply wire.PollReply, ended bool, err error) {
+	h := s.hosts[host]
+	if h == nil {
+		return reply, false, errNoHost
+	}
+	boots, known, err := h.Boots.Poll(q.Boot, q.Mark, s.random())
+	if err != nil {
+		return reply, false, err
+	}
+	h.Boots = boots
+	v := s.view(h, q, now)
+	v.Newest, v.Closed = known.Newest, boots.Alarm || !h.RevokedAt.IsZero()
+	d := job.Answer(v, now)
+	reply = wire.PollReply{Mark: known.Mark, Cancel: d.Cancel, Drop: d.Drop}
+	if d.Offer != nil {
+		ask := s.jobs[d.Offer.ID].ask
+		reply.Offer = &wire.Offer{
+			JobID: d.Offer.ID, Delivery: d.Offer.Delivery, Kind: d.Offer.Kind, Spec: raw(ask.Spec),
+			Repository:       wire.RepositoryRef{Name: h.Tie.Name(), ID: h.Tie.ID},
+			TimeLimitSeconds: int64(ask.TimeLimit.Seconds()), QueuedAt: d.Offer.QueuedAt,
+		}
+	}
+	for _, id := range d.Waits {
+		s.apply(s.jobs[id], job.Waiting{}, now)
+	}
+	for _, id := range d.Unnamed {
+		fx, _ := s.apply(s.jobs[id], job.UnnamedPoll{Boot: q.Boot, Seq: q.Seq}, now)
+		ended = ended || fx.Ended
+	}
+	return reply, ended, nil
+}
+
+// view is what the rules of polling look at.
+func (s *Store) view(h *Host, q wire.PollQuery, now time.Time) job.View {
+	v := job.View{Query: q, Amnesty: s.vigil.Forgives(now), Jobs: s.named(h.ID, q.Jobs...)}
+	for _, id := range s.queue {
+		j := s.jobs[id].Job
+		switch {
+		case j.HostID != h.ID:
+		case j.State == wire.StateQueued:
+			v.Queue = append(v.Queue, job.Candidate{
+				Job: j, LaneFree: !s.laneBusy(h.ID, j.Lane()), Repository: s.repository(job.HoldKey(h.ID, h.Tie.ID)),
+			})
+		case j.State == wire.StateRunning && !j.DisconnectedSince.IsZero():
+			v.Disconnected = append(v.Disconnected, j)
+		}
+	}
+	return v
+}
+
+// repository is what holds the key and what waits for it.
+func (s *Store) repository(key string) job.Repository {
+	var r job.Repository
+	for _, id := range s.queue {
+		j := s.jobs[id].Job
+		h := s.hosts[j.HostID]
+		switch {
+		case j.Holding && j.HoldKey == key:
+			r.ExclusiveHeld = r.ExclusiveHeld || j.Hold() == wire.HoldExclusive
+			r.SharedHeld = r.SharedHeld || j.Hold() == wire.HoldShared
+		case j.State == wire.StateQueued && j.Hold() == wire.HoldExclusive && job.HoldKey(h.ID, h.Tie.ID) == key:
+			r.Waiting = append(r.Waiting, job.Waiter{
+				Number: j.Number, HostOnline: h.Status() == "online", LaneFree: !s.laneBusy(h.ID, j.Lane()),
+				Alarm: h.Boots.Alarm, WaitingSince: j.WaitingSince,
+			})
+		}
+	}
+	return r
+}
