@@ -49,6 +49,8 @@ type Invocation struct {
 	Missing []string `json:"missing,omitempty"`
 	// RestoredTo is the folder a restore writes into.
 	RestoredTo string `json:"restored_to,omitempty"`
+	// Chosen is how many paths of the snapshot a restore names; 0: all of it.
+	Chosen int `json:"chosen,omitempty"`
 	// Forgets is how many snapshots a forget names.
 	Forgets int `json:"forgets,omitempty"`
 	// DryRun says that nothing is changed: no snapshot of the summary exists.

@@ -20,6 +20,8 @@ type Ending struct {
 	TimeLimit bool
 	// Killed says that restic did not end within the grace and was sent SIGKILL.
 	Killed bool
+	// NothingRestored is what Invocation.NothingRestored found after restic's end.
+	NothingRestored bool
 }
 
 // Outcome is a job's result.
@@ -43,15 +45,19 @@ func (p *Parser) Outcome(e Ending) Outcome {
 	p.complete(&o)
 	ours := e.Canceled || e.TimeLimit
 	ended := e.Signal == 0 && (e.ExitCode == 0 || e.ExitCode == 3 && p.kind == wire.KindBackup)
-	// Who finished all the same while a signal was under way has finished: a summary shows it, or where
-	// there is none, the exit code of a kind that never has one.
-	if ended && ours && p.summary == nil && p.summarises() {
+	// A backup has made its snapshot when it says so in its summary, which it prints in every version, for a
+	// dry run too; nothing else proves it. Who finished all the same while a signal was under way has
+	// finished: a summary shows it, or where there is none, the exit code of a kind that never has one.
+	if ended && p.summary == nil && (p.kind == wire.KindBackup || ours && p.summarises()) {
 		ended = false
 	}
 	o.Issues = p.issues.all(ended && e.ExitCode == 0)
 	switch {
 	case ended && p.kind == wire.KindForget && p.unremoved > 0:
 		p.fail(&o, p.notRemoved())
+	case ended && p.restoredNothing(e):
+		p.fail(&o, &wire.JobError{Code: wire.CodeSourceMissing, Message: "nothing was restored: " +
+			"no file of the snapshot matches the chosen paths; look at what the snapshot holds and give paths as they stand in it"})
 	case ended && (e.ExitCode == 3 || len(o.Issues) > 0 || o.IssuesDropped > 0):
 		o.State = wire.StateSucceededWithIssues
 	case ended:
@@ -77,6 +83,16 @@ func (p *Parser) Outcome(e Ending) Outcome {
 
 func (p *Parser) fail(o *Outcome, err *wire.JobError) {
 	o.State, o.Error = wire.StateFailed, err
+}
+
+// restoredNothing: restic itself calls it a success when no file matches the chosen paths. Who asked for
+// those files does not. A snapshot that is restored whole may be empty.
+func (p *Parser) restoredNothing(e Ending) bool {
+	if p.kind != wire.KindRestore || p.chosen == 0 {
+		return false
+	}
+	s := p.summary
+	return e.NothingRestored || s != nil && s.TotalFilesProcessed == 0 && s.FilesRestored == 0 && s.FilesSkipped == 0
 }
 
 // complete adds what the agent knows to what restic said.
@@ -155,6 +171,10 @@ func (p *Parser) failure(e Ending) *wire.JobError {
 	}
 	if p.kind == wire.KindForget && p.unremoved > 0 {
 		return p.notRemoved()
+	}
+	if e.ExitCode == 0 || e.ExitCode == 3 && p.kind == wire.KindBackup {
+		return &wire.JobError{Code: wire.CodeRestic, Message: fmt.Sprintf(
+			"restic ended with exit code %d but without a backup's summary: nothing proves that there is a snapshot. See in the log what ran in restic's place, then start the job again", e.ExitCode)}
 	}
 	said := p.said()
 	code := exitCode(p.version, e.ExitCode)

@@ -41,6 +41,7 @@ type Parser struct {
 	dryRun     bool
 	restoredTo string
 	forgets    int
+	chosen     int // paths that a restore names; 0: all
 
 	progress wire.Progress
 	summary  *wire.Summary
@@ -62,7 +63,7 @@ type Parser struct {
 // NewParser reads the output of one run.
 func NewParser(i Invocation) *Parser {
 	p := &Parser{
-		kind: i.Kind, version: i.Version, dryRun: i.DryRun, restoredTo: i.RestoredTo, forgets: i.Forgets,
+		kind: i.Kind, version: i.Version, dryRun: i.DryRun, restoredTo: i.RestoredTo, forgets: i.Forgets, chosen: i.Chosen,
 		issues: newIssueSet(),
 	}
 	for _, m := range i.Missing {

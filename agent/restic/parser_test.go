@@ -147,14 +147,97 @@ func TestExitCodesMeanWhatTheirVersionSays(t *testing.T) {
 	for k, want := range map[wire.Kind]wire.State{
 		wire.KindBackup: wire.StateSucceededWithIssues, wire.KindForget: wire.StateFailed, wire.KindPrune: wire.StateFailed, wire.KindRestore: wire.StateFailed,
 	} {
-		if o := parserOf(k, v018).Outcome(Ending{ExitCode: 3}); o.State != want {
+		p := parserOf(k, v018)
+		out(p, testSummary)
+		if o := p.Outcome(Ending{ExitCode: 3}); o.State != want {
 			t.Errorf("%s exit 3: got %s, want %s", k, o.State, want)
 		}
 	}
 }
 
+// testSummary is the last line of a backup that made a snapshot.
+const testSummary = `{"message_type":"summary","files_new":1,"snapshot_id":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}`
+
+func TestABackupSucceedsOnlyWithASummary(t *testing.T) {
+	dry := `{"message_type":"summary","files_new":1,"snapshot_id":"0123abcd","dry_run":true}`
+	skipped := `{"message_type":"summary","files_unmodified":1}`
+	for _, c := range []struct {
+		name    string
+		version Version
+		exit    int
+		line    string
+		dryRun  bool
+		want    wire.State
+	}{
+		{"0.14, exit 0", v014, 0, `{"message_type":"summary","files_new":1,"snapshot_id":"0123abcd"}`, false, wire.StateSucceeded},
+		{"0.18, exit 0", v018, 0, testSummary, false, wire.StateSucceeded},
+		{"exit 3", v018, 3, testSummary, false, wire.StateSucceededWithIssues},
+		{"dry run of 0.14, whose summary does not say so", v014, 0, `{"message_type":"summary","files_new":1,"snapshot_id":"0123abcd"}`, true, wire.StateSucceeded},
+		{"dry run", v018, 0, dry, true, wire.StateSucceeded},
+		{"skipped because nothing changed", v018, 0, skipped, false, wire.StateSucceeded},
+		{"0.14, exit 0, none", v014, 0, "", false, wire.StateFailed},
+		{"0.18, exit 0, none", v018, 0, "", false, wire.StateFailed},
+		{"dry run, none", v018, 0, "", true, wire.StateFailed},
+		{"exit 3, none", v018, 3, "", false, wire.StateFailed},
+		{"torn", v018, 0, testSummary[:60], false, wire.StateFailed},
+		{"on the wrong pipe", v018, 0, "stderr", false, wire.StateFailed},
+		{"exit 1 with one", v018, 1, testSummary, false, wire.StateFailed},
+	} {
+		p := NewParser(Invocation{Kind: wire.KindBackup, Version: c.version, DryRun: c.dryRun})
+		switch c.line {
+		case "":
+		case "stderr":
+			errs(p, testSummary)
+		default:
+			out(p, c.line)
+		}
+		o := p.Outcome(Ending{ExitCode: c.exit})
+		if o.State != c.want {
+			t.Errorf("%s: got %s %+v, want %s", c.name, o.State, o.Error, c.want)
+		}
+		if c.want == wire.StateFailed && (o.Error == nil || o.Error.Code != wire.CodeRestic) {
+			t.Errorf("%s: got %+v, want %s", c.name, o.Error, wire.CodeRestic)
+		}
+		if c.dryRun && o.Summary != nil && (!o.Summary.DryRun || o.Summary.SnapshotID+o.ShortSnapshotID != "") {
+			t.Errorf("%s: got %+v %q, want no snapshot of a dry run", c.name, o.Summary, o.ShortSnapshotID)
+		}
+	}
+}
+
+func TestARestoreOfChosenPathsThatMatchNothingFails(t *testing.T) {
+	nothing := `{"message_type":"summary"}`
+	for _, c := range []struct {
+		name    string
+		version Version
+		chosen  int
+		line    string
+		empty   bool
+		want    string
+	}{
+		{"0.18 says so", v018, 1, nothing, false, wire.CodeSourceMissing},
+		{"0.14 says nothing and its folder is empty", v014, 2, "", true, wire.CodeSourceMissing},
+		{"0.14 says nothing and its folder is not", v014, 2, "", false, ""},
+		{"one file", v018, 1, `{"message_type":"summary","total_files":1,"files_restored":1}`, false, ""},
+		{"one empty folder", v018, 1, `{"message_type":"summary","files_restored":1}`, false, ""},
+		{"a whole snapshot that is empty", v018, 0, nothing, false, ""},
+	} {
+		p := NewParser(Invocation{Kind: wire.KindRestore, Version: c.version, Chosen: c.chosen, RestoredTo: "/restore/x"})
+		if c.line != "" {
+			out(p, c.line)
+		}
+		o := p.Outcome(Ending{NothingRestored: c.empty})
+		code := ""
+		if o.Error != nil {
+			code = o.Error.Code
+		}
+		if code != c.want || o.State.Success() != (c.want == "") {
+			t.Errorf("%s: got %s %+v, want %q", c.name, o.State, o.Error, c.want)
+		}
+	}
+}
+
 func TestASignalIsCanceledOnlyByOurOwnRecord(t *testing.T) {
-	summary := `{"message_type":"summary","files_new":1,"snapshot_id":"` + strings.Repeat("a", 64) + `"}`
+	summary := testSummary
 	for _, c := range []struct {
 		name  string
 		feed  bool
@@ -216,6 +299,7 @@ func TestAFileThatOnlyTheScanMissedIsNoIssue(t *testing.T) {
 	} {
 		p := parserOf(wire.KindBackup, v018)
 		errs(p, c.lines...)
+		out(p, testSummary)
 		if got := p.Outcome(Ending{ExitCode: c.exit}).Issues; !slices.Equal(got, c.want) {
 			t.Errorf("exit %d of %d lines: got %+v, want %+v", c.exit, len(c.lines), got, c.want)
 		}
@@ -232,6 +316,7 @@ func TestIssuesAreBoundedAndTheRestIsCounted(t *testing.T) {
 			errs(p, line(i, 0))
 		}
 	}
+	out(p, testSummary)
 	o := p.Outcome(Ending{ExitCode: 3})
 	if len(o.Issues) != wire.MaxIssues || o.IssuesDropped != 1500 {
 		t.Errorf("got %d issues and %d dropped, want %d and 1500", len(o.Issues), o.IssuesDropped, wire.MaxIssues)

@@ -108,7 +108,9 @@ func perform(t testing.TB, i Invocation) (Outcome, []string) {
 		}
 	}
 	cmd.Wait()
-	return p.Outcome(endingOf(cmd)), log
+	e := endingOf(cmd)
+	e.NothingRestored = i.NothingRestored()
+	return p.Outcome(e), log
 }
 
 func mustBuild(t testing.TB, a Access, s wire.Spec, change ...func(*Order)) Invocation {
@@ -228,6 +230,14 @@ func TestRealResticTakesEveryCommandLine(t *testing.T) {
 			}
 			if _, err := os.Stat(filepath.Join(target, src, "a")); err == nil {
 				t.Error("restore of one path restored another one")
+			}
+			target = filepath.Join(t.TempDir(), "nothing")
+			if err := os.Mkdir(target, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			o, _ = perform(t, mustBuild(t, a, &wire.RestoreSpec{SnapshotID: s.ID, Paths: []string{"/no/such/file"}}, into))
+			if o.State != wire.StateFailed || o.Error.Code != wire.CodeSourceMissing {
+				t.Errorf("restore of nothing: got %s %+v, want %s", o.State, o.Error, wire.CodeSourceMissing)
 			}
 			target = filepath.Join(t.TempDir(), "all")
 			succeeds(t, a, &wire.RestoreSpec{SnapshotID: s.ID, Paths: []string{"/"}}, into)

@@ -25,6 +25,7 @@ type recording struct {
 	kind           wire.Kind
 	version        Version
 	exit           int // negative: the signal that ended it
+	chosen         int // paths named by a restore
 	stdout, stderr []byte
 }
 
@@ -76,6 +77,11 @@ func loadRecordings(t testing.TB, version string) map[string]recording {
 		r := recording{version: v, exit: meta.Exit, stdout: files[base+".stdout"], stderr: files[base+".stderr"]}
 		if _, ok := wire.Kind(meta.Args[1]).Info(); ok {
 			r.kind = wire.Kind(meta.Args[1])
+		}
+		for _, arg := range meta.Args {
+			if arg == "--include" || strings.HasPrefix(arg, "--include=") {
+				r.chosen++
+			}
 		}
 		all[base] = r
 	}
@@ -151,7 +157,7 @@ func loadExpectations(t testing.TB) map[string]expectation {
 
 // replay feeds a recording and counts the classes of its lines.
 func replay(r recording) (p *Parser, classes map[Class]int) {
-	p = NewParser(Invocation{Kind: r.kind, Version: r.version})
+	p = NewParser(Invocation{Kind: r.kind, Version: r.version, Chosen: r.chosen})
 	classes = map[Class]int{}
 	for _, s := range []struct {
 		name wire.Stream
@@ -363,7 +369,7 @@ func TestCanceledComesFromOurOwnRecord(t *testing.T) {
 				if !canceled.State.Success() || !late.State.Success() {
 					t.Errorf("%s %s: had finished, got %s and %s", name, version, canceled.State, late.State)
 				}
-			case r.exit == 0 && r.kind == wire.KindForget: // it ended, and lied
+			case r.exit == 0 && (r.kind == wire.KindForget || word == wire.CodeSourceMissing): // it ended, and lied
 				if outcomeWord(canceled) != word {
 					t.Errorf("%s %s: got %s, want %s", name, version, outcomeWord(canceled), word)
 				}

@@ -1,6 +1,7 @@
 package restic
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,8 +25,20 @@ func (i *Invocation) restore(o Order, s *wire.RestoreSpec) error {
 		for _, p := range s.Paths {
 			i.Args = append(i.Args, flag("include", p))
 		}
+		i.Chosen = len(s.Paths)
 	}
 	i.Args = append(i.Args, "--", s.SnapshotID)
 	i.RestoredTo = t
 	return nil
+}
+
+// NothingRestored reports, after restic's end, whether a restore of chosen paths left its folder as empty as
+// it was made: up to 0.15 restic does not say how much it restored. A folder that cannot be read is not
+// empty.
+func (i Invocation) NothingRestored() bool {
+	if i.Chosen == 0 || i.RestoredTo == "" {
+		return false
+	}
+	entries, err := os.ReadDir(i.RestoredTo)
+	return err == nil && len(entries) == 0
 }

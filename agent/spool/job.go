@@ -95,6 +95,9 @@ type Group struct {
 type Result struct {
 	Nonce  string             `json:"nonce"`
 	Finish wire.FinishRequest `json:"finish"`
+	// ShortSnapshotID is all that restic 0.14 says of the new snapshot's id: 8 digits, of which the listing
+	// makes the whole one. Empty where the summary has it, or there is no snapshot.
+	ShortSnapshotID string `json:"short_snapshot_id,omitempty"`
 	// LogDropped is how many lines did not get into the log (size limit, full disk).
 	LogDropped int64 `json:"log_dropped,omitempty"`
 	// Killed says that restic had to be ended by SIGKILL.

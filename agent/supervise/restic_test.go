@@ -80,9 +80,13 @@ func TestRealBackup(t *testing.T) {
 				t.Errorf("summary: got %+v, want 25 files of 25000 bytes and a snapshot", s)
 			}
 			r.wants(wire.StreamOut, `"message_type":"summary"`)
-			count, err := a.ListSnapshots(t.Context(), func(wire.Snapshot) error { return nil })
+			id := ""
+			count, err := a.ListSnapshots(t.Context(), func(s wire.Snapshot) error { id = s.ID; return nil })
 			if err != nil || count != 1 {
 				t.Errorf("snapshots: got %d %v, want 1", count, err)
+			}
+			if told := s.SnapshotID + got.ShortSnapshotID; len(told) < 8 || !strings.HasPrefix(id, told) {
+				t.Errorf("snapshot: got %q and %q, want them to tell %s", s.SnapshotID, got.ShortSnapshotID, id)
 			}
 		})
 	}

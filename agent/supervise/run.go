@@ -246,5 +246,5 @@ func (r *run) result(o restic.Outcome, e restic.Ending, sum spool.LogSum) spool.
 	if r.ran && e.ExitCode >= 0 && e.Signal == 0 {
 		f.ExitCode = &e.ExitCode
 	}
-	return spool.Result{Nonce: r.order.Nonce, Finish: f, LogDropped: sum.Dropped, Killed: e.Killed, Unlocked: r.unlocked}
+	return spool.Result{Nonce: r.order.Nonce, Finish: f, ShortSnapshotID: o.ShortSnapshotID, LogDropped: sum.Dropped, Killed: e.Killed, Unlocked: r.unlocked}
 }

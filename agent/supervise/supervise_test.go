@@ -220,6 +220,29 @@ func TestExitCodesBecomeStates(t *testing.T) {
 	}
 }
 
+func TestBackupWithoutASummaryIsAFailure(t *testing.T) {
+	for _, exit := range []int{0, 3} {
+		got := newRig(t, "out:done", "exit:"+strconv.Itoa(exit)).run()
+		wantState(t, got, wire.StateFailed, wire.CodeRestic)
+	}
+}
+
+func TestRestoreThatLeavesItsFolderEmptyIsAFailure(t *testing.T) {
+	for _, found := range []bool{false, true} {
+		r := newRig(t, "out:restoring", "exit:0")
+		r.order.Run.Kind, r.order.Run.Version = wire.KindRestore, restic.Version{Minor: 14}
+		r.order.Run.Chosen, r.order.Run.RestoredTo = 1, t.TempDir()
+		if found {
+			if err := os.WriteFile(filepath.Join(r.order.Run.RestoredTo, "file"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			wantState(t, r.run(), wire.StateSucceeded, "")
+			continue
+		}
+		wantState(t, r.run(), wire.StateFailed, wire.CodeSourceMissing)
+	}
+}
+
 func TestResticKilledByAnotherIsACrash(t *testing.T) {
 	r := newRig(t, "out:before", "crash")
 	got := r.run()

@@ -28,6 +28,7 @@ func (r *run) watch(c *child) restic.Ending {
 	if s, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && s.Signaled() {
 		ending.Signal = s.Signal()
 	}
+	ending.NothingRestored = r.order.Run.NothingRestored()
 	return ending
 }
 

@@ -62,7 +62,7 @@ const (
 	CodeRepositoryDamaged     = "repository_damaged"
 	CodeRepositoryExists      = "repository_exists" // init found one there already
 	CodePermissionDenied      = "permission_denied"
-	CodeSourceMissing         = "source_missing" // none of the paths to back up exists
+	CodeSourceMissing         = "source_missing" // none of the paths to back up, or to restore, exists
 	CodeNoSpace               = "no_space"       // before the start: rejected; later: failed
 	CodeUsage                 = "usage"          // restic refused its command line
 	CodeCrashed               = "crashed"        // restic died of a signal that was not ours, or panicked
