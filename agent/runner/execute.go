@@ -29,6 +29,7 @@ type job struct {
 	progress wire.Progress
 	told     bool          // the server has progress
 	riding   *wire.Listing // the listing that rides on the finish
+	snapshot string        // the new snapshot's whole id, where a listing had to tell it
 
 	// Of the job's own goroutine, and of the one thing it awaits.
 	plan     *plan

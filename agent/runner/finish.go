@@ -70,6 +70,11 @@ func (j *job) finishBytes(a MakeFinish) ([]byte, error) {
 	f := result.Finish
 	j.mu.Lock()
 	f.Listing = j.riding
+	if f.Summary != nil && j.snapshot != "" {
+		summary := *f.Summary
+		summary.SnapshotID = j.snapshot
+		f.Summary = &summary
+	}
 	j.mu.Unlock()
 	return json.Marshal(f)
 }

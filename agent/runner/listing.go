@@ -12,6 +12,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,7 +27,8 @@ const listingTries = 5
 // listing is one listing of a job's repository. It rides on the finish, or follows it: who decides first.
 type listing struct {
 	*job
-	began time.Time
+	// short is what restic 0.14 said of the new snapshot's id; empty: all, or there is none.
+	short string
 
 	mu      sync.Mutex // guards the fields below
 	decided bool
@@ -44,12 +46,23 @@ func (l *listing) decide() bool {
 // list lists the repository's snapshots. Its failure never fails the job. mayRide lets the listing ride on
 // the finish when it is there soon enough and fits.
 func (j *job) list(mayRide bool) {
-	l := &listing{job: j, began: j.now(), decided: !mayRide}
+	l := &listing{job: j, decided: !mayRide}
 	if mayRide {
-		timer := time.AfterFunc(j.t.Ride, l.follow)
-		context.AfterFunc(j.ctx, func() { timer.Stop() })
+		if r, err := j.folder.Result(); err == nil && r != nil {
+			l.short = r.ShortSnapshotID
+		}
+	}
+	// The finish is made once: before the list is there, or has failed, it could not name its snapshot.
+	if l.short == "" {
+		l.hurry()
 	}
 	j.helpers.Go(l.run)
+}
+
+// hurry lets the finish go without the listing when that is not there soon.
+func (l *listing) hurry() {
+	timer := time.AfterFunc(l.t.Ride, l.follow)
+	context.AfterFunc(l.ctx, func() { timer.Stop() })
 }
 
 // follow lets the finish go without the listing.
@@ -115,13 +128,43 @@ func (l *listing) once(access restic.Access) error {
 
 // collect lists into the spill and learns whose list it is.
 func (l *listing) collect(access restic.Access, s *spill) (id string, err error) {
-	if _, err := access.ListSnapshots(l.ctx, s.add); err != nil {
+	named := named{short: l.short}
+	if _, err := access.ListSnapshots(l.ctx, func(snapshot wire.Snapshot) error {
+		named.see(snapshot.ID)
+		return s.add(snapshot)
+	}); err != nil {
 		return "", err
+	}
+	if l.short != "" {
+		l.job.mu.Lock()
+		l.snapshot = named.id()
+		l.job.mu.Unlock()
+		l.hurry()
 	}
 	if id, err = l.repositoryID(access); err != nil {
 		return "", err
 	}
 	return id, s.end()
+}
+
+// named finds the one snapshot whose id begins with the digits that restic 0.14 told.
+type named struct {
+	short string // empty: none is sought
+	found []string
+}
+
+func (n *named) see(id string) {
+	if n.short != "" && len(n.found) < 2 && strings.HasPrefix(id, n.short) {
+		n.found = append(n.found, id)
+	}
+}
+
+// id is empty where none was found, and where two were: which of them is new is not guessed.
+func (n *named) id() string {
+	if len(n.found) != 1 {
+		return ""
+	}
+	return n.found[0]
 }
 
 // tellFailure lets the server show that the list could not be refreshed; the old one stays.
