@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -285,23 +284,21 @@ func (r *Runner) host(ctx context.Context) restic.Host {
 	return restic.Host{Hostname: r.c.Facts(ctx).Hostname, StateDir: r.c.Paths.State, CacheDir: r.c.Paths.Cache, TempDir: r.c.Paths.Runtime}
 }
 
-// housekeep deletes kept results and folders put aside once they are old.
+// keepAsideBytes bounds what all folders put aside take together: a few of the longest logs.
+const keepAsideBytes = 512 << 20
+
+// housekeep deletes kept results and folders put aside once they are old, or too large in all.
 func (r *Runner) housekeep(ctx context.Context) {
 	for {
 		if _, err := r.store.Expire(); err != nil {
 			r.log.Warn("old results cannot be deleted", "error", err)
 		}
-		aside, err := r.store.Aside()
-		if err != nil {
-			r.log.Warn("the folders put aside cannot be listed", "error", err)
+		deleted, err := r.store.ExpireAside(r.t.KeepAside, keepAsideBytes)
+		if len(deleted) > 0 {
+			r.log.Info("old folders that were put aside are deleted", "folders", deleted)
 		}
-		for name, at := range aside {
-			if r.now().Sub(at) < r.t.KeepAside {
-				continue
-			}
-			if err := r.store.RemoveAside(name); err != nil {
-				r.log.Warn("an old folder that was put aside cannot be deleted", "folder", filepath.Base(name), "error", err)
-			}
+		if err != nil {
+			r.log.Warn("old folders that were put aside cannot be deleted", "error", err)
 		}
 		if sleep(ctx, time.Hour) != nil {
 			return

@@ -183,3 +183,65 @@ func TestResultAndFinishFitOnAFullDisk(t *testing.T) {
 	must(t, f.Save(testJob(wire.PhaseFinished)))
 	must(t, s.Settle(testID))
 }
+
+// TestJobIsDecidedOnAFullDisk: whoever comes first can link the claim, and an agent that starts anew takes
+// its number.
+func TestJobIsDecidedOnAFullDisk(t *testing.T) {
+	for name, claim := range map[string]func(*Folder) (bool, error){
+		"supervisor": func(f *Folder) (bool, error) {
+			return f.Claim(Claim{Kind: ClaimSupervisor, Nonce: testNonce, PID: 7})
+		},
+		"agent": func(f *Folder) (bool, error) { return f.Abandon(testNonce) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, s, c := openMemory(t)
+			before, err := s.Boot(0)
+			must(t, err)
+			f := create(t, s, wire.PhaseStarting)
+			m.SetCapacity(m.Used())
+			if won, err := claim(f); err != nil || !won {
+				t.Errorf("claim: got %v %v, want it won", won, err)
+			}
+			if claim, err := f.ReadClaim(testNonce); err != nil || claim == nil || claim.Damaged {
+				t.Errorf("claim: got %+v %v, want a sound one", claim, err)
+			}
+			must(t, f.SaveResult(testResult()))
+			must(t, s.Close())
+			for range 2 {
+				s = reopen(t, m, c)
+				after, err := s.Boot(0)
+				must(t, err)
+				if after.Number <= before.Number {
+					t.Errorf("boot number: got %d after %d, want more", after.Number, before.Number)
+				}
+				before = after
+				must(t, s.Close())
+			}
+		})
+	}
+}
+
+func TestSumOfAnInterruptedLogCountsWhatAPowerCutLeaves(t *testing.T) {
+	m, s, c := openMemory(t)
+	f := create(t, s, wire.PhaseRunning)
+	w := f.OpenLog(LogLimits{})
+	for range 100 {
+		w.Line(c.now(), wire.StreamOut, []byte("a line"))
+	}
+	w.Flush() // and the supervisor is killed
+	file, err := m.Append(f.path(logFile))
+	must(t, err)
+	_, err = file.Write([]byte(`{"t":"torn`))
+	must(t, err)
+	sum, err := f.LogSum()
+	must(t, err)
+	if sum.Lines != 100 {
+		t.Errorf("got %d lines, want the 100 whole ones", sum.Lines)
+	}
+	m.Crash(nil)
+	again, err := f.LogSum()
+	must(t, err)
+	if again != sum {
+		t.Errorf("after a power cut: got %+v, want %+v", again, sum)
+	}
+}

@@ -26,11 +26,12 @@ const (
 	supervisorLock = "supervisor.lock"
 	runLock        = "run.lock"
 	claimPrefix    = "claim-"
+	claimFile      = "claim" // with spaceSuffix: the space of the first claim
 	damagedSuffix  = ".damaged"
 
 	// resultSpace is set aside for result.json and again for finish.json.
 	resultSpace = 256 << 10
-	// markerSpace is set aside for the last line of a log on a full disk.
+	// markerSpace is set aside for the last line of a log on a full disk, and again for a claim.
 	markerSpace = 4 << 10
 )
 
@@ -137,6 +138,8 @@ func (f *Folder) Claim(c Claim) (won bool, err error) {
 	}
 	path := f.path(claimPrefix + c.Nonce)
 	temp := path + "." + string(c.Kind) + "-" + strconv.Itoa(c.PID)
+	// Whoever comes first has the space; the other needs some of its own.
+	_ = f.disk.Rename(f.path(claimFile+spaceSuffix), temp+spaceSuffix)
 	if temp, err = writeTemp(f.disk, temp, seal(body)); err != nil {
 		return false, fmt.Errorf("claim job %s: %w", f.id, err)
 	}

@@ -245,7 +245,8 @@ func (r *LogReader) seek(line int64) error {
 	return nil
 }
 
-// LogSum reads the whole log up to its last newline: for a job whose supervisor left no result.
+// LogSum reads the whole log up to its last newline, for a job whose supervisor left no result, and makes it
+// durable: a result that counts lines which a power cut takes away would never be complete.
 func (f *Folder) LogSum() (LogSum, error) {
 	file, err := f.disk.Open(f.path(logFile))
 	sum := sha256.New()
@@ -257,6 +258,9 @@ func (f *Folder) LogSum() (LogSum, error) {
 	}
 	defer file.Close()
 	lines, size, err := sumLines(file, sum)
+	if err == nil {
+		err = file.Sync()
+	}
 	if err != nil {
 		return LogSum{}, fmt.Errorf("sum the log of job %s: %w", f.id, err)
 	}

@@ -56,6 +56,8 @@ const (
 	asideDir    = "aside"
 	trashDir    = "trash"
 	bootFile    = "boot.json"
+
+	bootSpace = 4 << 10
 )
 
 // Close gives the state folder up.
@@ -90,6 +92,8 @@ func (s *Store) Boot(floor int64) (Boot, error) {
 	if err := writeJSON(s.disk, path, last); err != nil {
 		return Boot{}, fmt.Errorf("store the boot number: %w", err)
 	}
+	// Space for the next time: an agent that starts on a full disk still tells how its jobs ended.
+	_ = setAside(s.disk, path, bootSpace)
 	return Boot{ID: RandomHex(), Number: last.Number}, nil
 }
 
@@ -117,8 +121,10 @@ func (s *Store) Create(j Job) (*Folder, error) {
 				return err
 			}
 		}
-		if err := setAside(s.disk, f.path(logFile), markerSpace); err != nil {
-			return err
+		for _, name := range []string{logFile, claimFile} {
+			if err := setAside(s.disk, f.path(name), markerSpace); err != nil {
+				return err
+			}
 		}
 		log, err := s.disk.Append(f.path(logFile))
 		if err != nil {
@@ -284,84 +290,6 @@ func (s *Store) Expire() (int, error) {
 		n++
 	}
 	return n, nil
-}
-
-// PutAside moves a folder out of the way, for people to look at, and enters its id in the ledger: it is
-// never run again. Its finish.json, if it has a sound one, is kept as Settle does. The reason is kept beside
-// it. A folder in which a supervisor or restic lives is not
-// moved: ErrLocked.
-func (s *Store) PutAside(id, reason string) error {
-	f := s.Folder(id)
-	if alive, err := f.RunAlive(); err != nil {
-		return fmt.Errorf("put job %s aside: %w", id, err)
-	} else if alive {
-		return fmt.Errorf("put job %s aside: %w", id, ErrLocked)
-	}
-	if wire.IsUUID(id) {
-		if err := f.enterLedger("aside"); err != nil {
-			return fmt.Errorf("put job %s aside: %w", id, err)
-		}
-		if _, err := f.Finish(); err == nil {
-			if err := s.keepFinish(id); err != nil {
-				return fmt.Errorf("put job %s aside: %w", id, err)
-			}
-		}
-	}
-	// A second folder of that id is kept beside the first.
-	to := s.path(asideDir, id)
-	for n := 2; ; n++ {
-		there, err := exists(s.disk, to)
-		if err != nil {
-			return fmt.Errorf("put job %s aside: %w", id, err)
-		}
-		if !there {
-			break
-		}
-		to = s.path(asideDir, id+"."+strconv.Itoa(n))
-	}
-	if err := s.disk.Rename(f.dir, to); err != nil {
-		return fmt.Errorf("put job %s aside: %w", id, err)
-	}
-	if err := errors.Join(s.disk.SyncDir(s.path(asideDir)), s.disk.SyncDir(s.path(jobsDir))); err != nil {
-		return fmt.Errorf("put job %s aside: %w", id, err)
-	}
-	s.note(to, reason)
-	return nil
-}
-
-// note leaves a word for people; a full disk is no reason to fail.
-func (s *Store) note(folder, reason string) {
-	f, err := s.disk.Create(filepath.Join(folder, "why-aside.txt"))
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	f.Write([]byte(s.now().UTC().Format(time.RFC3339) + " " + reason + "\n"))
-}
-
-// Aside are the names of the folders put aside, with the time of each.
-func (s *Store) Aside() (map[string]time.Time, error) {
-	names, err := s.disk.List(s.path(asideDir))
-	if err != nil {
-		return nil, fmt.Errorf("list the folders put aside: %w", err)
-	}
-	out := make(map[string]time.Time, len(names))
-	for _, name := range names {
-		info, err := s.disk.Stat(s.path(asideDir, name))
-		if err != nil {
-			return nil, fmt.Errorf("look at the folder put aside %s: %w", name, err)
-		}
-		out[name] = info.ModTime
-	}
-	return out, nil
-}
-
-// RemoveAside deletes a folder that was put aside. Its id stays in the ledger.
-func (s *Store) RemoveAside(name string) error {
-	if name == "" || name != filepath.Base(name) || name == ".." || name == "." {
-		return fmt.Errorf("%q is not the name of a folder put aside", name)
-	}
-	return s.removeTree(s.path(asideDir, name))
 }
 
 // emptyTrash goes on with deletions that a crash cut short; what cannot be deleted waits for the next
