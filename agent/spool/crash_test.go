@@ -209,6 +209,7 @@ func TestJobIsDecidedOnAFullDisk(t *testing.T) {
 			must(t, s.Close())
 			for range 2 {
 				s = reopen(t, m, c)
+				m.SetCapacity(m.Used())
 				after, err := s.Boot(0)
 				must(t, err)
 				if after.Number <= before.Number {
