@@ -110,8 +110,9 @@ async function api(method, path, body) {
 		headers: { ...(body ? { "Content-Type": "application/json" } : {}), ...(cookie ? { Cookie: cookie } : {}) },
 		body: body ? JSON.stringify(body) : undefined,
 	});
-	const set = answer.headers.getSetCookie();
-	if (set.length > 0) cookie = set.map((c) => c.split(";")[0]).join("; ");
+	// One cookie; getSetCookie is not in Debian 12's Node.
+	const set = answer.headers.get("set-cookie");
+	if (set) cookie = set.split(";")[0];
 	const text = await answer.text();
 	if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
 	return text && answer.headers.get("content-type")?.includes("json") ? JSON.parse(text) : text;
