@@ -142,7 +142,13 @@ async function job(host, order) {
 	});
 }
 
-const mib = (n) => `${((n ?? 0) / 1048576).toFixed(1)} MiB`;
+/** Bytes in IEC units, three digits. */
+function iec(n) {
+	const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+	let i = 0;
+	for (n ??= 0; n >= 1000 && i < units.length - 1; i++) n /= 1024;
+	return `${i === 0 ? n : n.toPrecision(3)} ${units[i]}`;
+}
 
 try {
 	say(`starting the server on ${url}, its SQLite database in ${join(home, "server")}`);
@@ -178,7 +184,7 @@ try {
 	const done = await job(host.id, { kind: "backup", args: [folder] });
 	if (!done.state.startsWith("succeeded")) throw new Error(`the backup ended as ${done.state}: ${done.error?.message}`);
 	const s = done.summary ?? {};
-	say(`  ${done.state}: ${s.total_files_processed ?? 0} files, ${mib(s.total_bytes_processed)} read, ${mib(s.data_added)} new, snapshot ${(s.snapshot_id ?? "").slice(0, 8)}`);
+	say(`  ${done.state}: ${s.total_files_processed ?? 0} files, ${iec(s.total_bytes_processed)} read, ${iec(s.data_added)} new, snapshot ${(s.snapshot_id ?? "").slice(0, 8)}`);
 	const { snapshots } = await until("the list of snapshots", 90, async () => {
 		const page = await api("GET", `/api/hosts/${host.id}/snapshots`);
 		return page.snapshots.some((x) => x.id === s.snapshot_id) ? page : undefined;
