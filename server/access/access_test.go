@@ -1,18 +1,13 @@
 package access
 
 import (
-	"context"
 	"fmt"
-	"net/url"
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"restic-manager/server/database"
+	"restic-manager/server/database/databasetest"
 	"restic-manager/server/fault"
 )
 
@@ -44,10 +39,10 @@ type env struct {
 // each runs the test on both engines.
 func each(t *testing.T, test func(t *testing.T, e *env)) {
 	t.Parallel()
-	for _, engine := range []string{"sqlite", "postgres"} {
+	for _, engine := range databasetest.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			e := &env{clock: &clock{t: time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)}, url: newDatabase(t, engine)}
+			e := &env{clock: &clock{t: time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)}, url: databasetest.New(t, engine)}
 			e.Access = e.replica(t)
 			test(t, e)
 		})
@@ -67,36 +62,6 @@ func (e *env) replica(t *testing.T) *Access {
 	a := Open(Options{DB: db, Now: e.clock.now})
 	a.hasher = newHasher(2, cost{memory: 64, time: 1, threads: 1}) // TestAHash… and TestPasswordsAreStored… check the real one
 	return a
-}
-
-func newDatabase(t *testing.T, engine string) string {
-	t.Helper()
-	if engine == "sqlite" {
-		return filepath.Join(t.TempDir(), "test.db")
-	}
-	base := os.Getenv("RESTIC_MANAGER_TEST_POSTGRES")
-	if base == "" {
-		t.Fatal("RESTIC_MANAGER_TEST_POSTGRES is not set: run make test")
-	}
-	name := "access_" + database.NewID()[24:]
-	run := func(sql string) {
-		conn, err := pgx.Connect(context.Background(), base)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close(context.Background())
-		if _, err := conn.Exec(context.Background(), sql); err != nil {
-			t.Fatal(err)
-		}
-	}
-	run("CREATE DATABASE " + name)
-	t.Cleanup(func() { run("DROP DATABASE " + name + " WITH (FORCE)") })
-	u, err := url.Parse(base)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Path = "/" + name
-	return u.String()
 }
 
 const (

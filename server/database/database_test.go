@@ -1,50 +1,14 @@
 package database
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"math/rand/v2"
-	"net/url"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
-)
 
-// place is an empty database on the engine.
-func place(t *testing.T, engine string) string {
-	t.Helper()
-	if engine == "sqlite" {
-		return filepath.Join(t.TempDir(), "x.db")
-	}
-	server := os.Getenv("RESTIC_MANAGER_TEST_POSTGRES")
-	if server == "" {
-		t.Fatal("RESTIC_MANAGER_TEST_POSTGRES is not set: run make test")
-	}
-	name := fmt.Sprintf("database_%d_%d", os.Getpid(), rand.Uint64())
-	run := func(sql string) {
-		t.Helper()
-		admin, err := Open(context.Background(), Options{URL: server, MaxConnections: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer admin.Close()
-		if err := admin.write.Exec(sql).Error; err != nil {
-			t.Fatal(err)
-		}
-	}
-	run("CREATE DATABASE " + name)
-	t.Cleanup(func() { run("DROP DATABASE " + name + " WITH (FORCE)") })
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Path = "/" + name
-	return u.String()
-}
+	"restic-manager/server/database/databasetest"
+)
 
 func open(t *testing.T, u string) *DB {
 	t.Helper()
@@ -58,9 +22,9 @@ func open(t *testing.T, u string) *DB {
 
 func each(t *testing.T, fn func(t *testing.T, d *DB)) {
 	t.Helper()
-	for _, engine := range []string{"sqlite", "postgres"} {
+	for _, engine := range databasetest.Engines {
 		t.Run(engine, func(t *testing.T) {
-			d := open(t, place(t, engine))
+			d := open(t, databasetest.New(t, engine))
 			if err := d.Migrate(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -114,7 +78,7 @@ func TestRollbackTellsNobody(t *testing.T) {
 }
 
 func TestOtherReplicaHearsAfterTheCommit(t *testing.T) {
-	u := place(t, "postgres")
+	u := databasetest.New(t, "postgres")
 	a, b := open(t, u), open(t, u)
 	events, cancel := b.Hub.Subscribe(TopicJob("x"))
 	defer cancel()

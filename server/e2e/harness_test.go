@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"restic-manager/server/database/databasetest"
 	"restic-manager/shared/wire"
 )
 
@@ -44,7 +45,7 @@ type variant struct{ database, restic string }
 func (v variant) String() string { return v.database + "/restic-" + v.restic }
 
 var (
-	databases = []string{"sqlite", "postgres"}
+	databases = databasetest.Engines
 	restics   = []string{"0.14.0", "0.18.0"}
 )
 
@@ -141,7 +142,7 @@ func newServer(t testing.TB, engine string, env ...string) *server {
 	t.Helper()
 	url := ""
 	if engine == "postgres" {
-		url = newPostgresDatabase(t)
+		url = databasetest.New(t, "postgres")
 	}
 	return newServerOn(t, url, env...)
 }

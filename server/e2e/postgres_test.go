@@ -1,48 +1,12 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
-	"net/url"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
-
-	"github.com/jackc/pgx/v5"
-
-	"restic-manager/server/database"
 )
-
-// newPostgresDatabase makes an empty database in the test cluster and drops it afterwards.
-func newPostgresDatabase(t testing.TB) string {
-	t.Helper()
-	base := os.Getenv("RESTIC_MANAGER_TEST_POSTGRES")
-	if base == "" {
-		t.Fatal("RESTIC_MANAGER_TEST_POSTGRES is not set: run make test")
-	}
-	name := "e2e_" + strings.ReplaceAll(database.NewID(), "-", "")
-	query(t, base, "CREATE DATABASE "+name)
-	t.Cleanup(func() { query(t, base, "DROP DATABASE "+name+" WITH (FORCE)") })
-	u, err := url.Parse(base)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Path = "/" + name
-	return u.String()
-}
-
-func query(t testing.TB, url, sql string) {
-	t.Helper()
-	c, err := pgx.Connect(context.Background(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close(context.Background())
-	if _, err := c.Exec(context.Background(), sql); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-}
 
 // cluster is a PostgreSQL of the test's own, for tests that kill it.
 type cluster struct {

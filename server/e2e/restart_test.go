@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"restic-manager/server/database/databasetest"
 	"restic-manager/shared/wire"
 )
 
@@ -242,7 +243,7 @@ func TestServersRepositoryLeavesNoTrace(t *testing.T) {
 
 // TestTwoReplicas: two servers on one PostgreSQL serve one fleet.
 func TestTwoReplicas(t *testing.T) {
-	url := newPostgresDatabase(t)
+	url := databasetest.New(t, "postgres")
 	one := newServerOn(t, url)
 	key := "RESTIC_MANAGER_KEY_FILE=" + filepath.Join(one.dir, "secret.key")
 	two := newServerOn(t, url, key)

@@ -1,0 +1,52 @@
+// Package databasetest gives each test a database of its own, on both engines.
+package databasetest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Engines are what every rule of the store is tested on.
+var Engines = []string{"sqlite", "postgres"}
+
+// New is a place for an empty database, as database.Options takes it: a file of the test's, or the URL of a new
+// database in the cluster that RESTIC_MANAGER_TEST_POSTGRES names. It is gone after the test. Without a cluster
+// the test fails: nothing is skipped.
+func New(t testing.TB, engine string) string {
+	t.Helper()
+	if engine == "sqlite" {
+		return filepath.Join(t.TempDir(), "test.db")
+	}
+	cluster := os.Getenv("RESTIC_MANAGER_TEST_POSTGRES")
+	if cluster == "" {
+		t.Fatal("RESTIC_MANAGER_TEST_POSTGRES is not set: run make test")
+	}
+	name := fmt.Sprintf("test_%d_%016x", os.Getpid(), rand.Uint64())
+	run(t, cluster, "CREATE DATABASE "+name)
+	t.Cleanup(func() { run(t, cluster, "DROP DATABASE "+name+" WITH (FORCE)") })
+	u, err := url.Parse(cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+func run(t testing.TB, cluster, sql string) {
+	t.Helper()
+	c, err := pgx.Connect(context.Background(), cluster)
+	if err != nil {
+		t.Fatalf("connect to the tests' PostgreSQL: %v", err)
+	}
+	defer c.Close(context.Background())
+	if _, err := c.Exec(context.Background(), sql); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
