@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +60,7 @@ func (s *Store) Writable() error {
 // gathered is what one flush writes.
 type gathered struct {
 	seen     map[string]time.Time
-	leases   map[string]renewal
+	leases   map[wire.JobRef]time.Time
 	progress []storing
 	failing  bool
 }
@@ -77,7 +78,7 @@ func (p *pulse) take(now time.Time) gathered {
 		p.failing = now // counts until this flush succeeds, also when it hangs
 	}
 	g := gathered{seen: p.seen, leases: p.leases}
-	p.seen, p.leases = map[string]time.Time{}, map[string]renewal{}
+	p.seen, p.leases = map[string]time.Time{}, map[wire.JobRef]time.Time{}
 	for id, l := range p.progress {
 		switch {
 		case l.dirty && now.Sub(l.stored) >= progressEvery:
@@ -98,9 +99,9 @@ func (p *pulse) putBack(g gathered) {
 			p.seen[id] = at
 		}
 	}
-	for id, r := range g.leases {
-		if _, newer := p.leases[id]; !newer {
-			p.leases[id] = r
+	for ref, at := range g.leases {
+		if p.leases[ref].Before(at) {
+			p.leases[ref] = at
 		}
 	}
 	for _, x := range g.progress {
@@ -122,8 +123,11 @@ func (s *Store) flush(ctx context.Context, now time.Time, g gathered) error {
 	for ids := range slices.Chunk(slices.Sorted(maps.Keys(g.seen)), flushPortion) {
 		run(func(tx *database.Tx) error { return writeSeen(tx, ids, ages(tx, now, ids, g.seen)) })
 	}
-	for ids := range slices.Chunk(slices.Sorted(maps.Keys(g.leases)), flushPortion) {
-		run(func(tx *database.Tx) error { return writeRenewals(tx, now, ids, g.leases) })
+	byJob := func(a, b wire.JobRef) int {
+		return cmp.Or(strings.Compare(a.ID, b.ID), strings.Compare(a.Lease, b.Lease))
+	}
+	for refs := range slices.Chunk(slices.SortedFunc(maps.Keys(g.leases), byJob), flushPortion) {
+		run(func(tx *database.Tx) error { return writeRenewals(tx, now, refs, g.leases) })
 	}
 	for part := range slices.Chunk(g.progress, flushPortion) {
 		run(func(tx *database.Tx) error { return writeProgress(tx, now, part) })
@@ -187,10 +191,10 @@ func writeSeen(tx *database.Tx, ids []string, times []time.Time) error {
 }
 
 // writeRenewals is the rules' Heard for many jobs: same lease, still active, never back in time.
-func writeRenewals(tx *database.Tx, now time.Time, ids []string, leases map[string]renewal) error {
-	heard, names := make([]time.Time, len(ids)), make([]string, len(ids))
-	for i, id := range ids {
-		heard[i], names[i] = ago(tx, now, leases[id].at), leases[id].lease
+func writeRenewals(tx *database.Tx, now time.Time, refs []wire.JobRef, leases map[wire.JobRef]time.Time) error {
+	heard, ids, names := make([]time.Time, len(refs)), make([]string, len(refs)), make([]string, len(refs))
+	for i, ref := range refs {
+		heard[i], ids[i], names[i] = ago(tx, now, leases[ref]), ref.ID, ref.Lease
 	}
 	var back []struct{ ID, HostID string }
 	const set = `UPDATE jobs SET disconnected_since = NULL, unnamed_boot = '', unnamed_seq = 0, unnamed_polls = 0, `

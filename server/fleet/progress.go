@@ -27,7 +27,7 @@ func (s *Store) Progress(ctx context.Context, hostID, jobID, lease string, p wir
 		return wire.ProgressReply{}, err
 	}
 	now := s.db.Clock()
-	if !s.pulse.trusts(jobID, lease, now) {
+	if !s.pulse.trusts(hostID, jobID, lease, now) {
 		if err := s.checkProgress(ctx, hostID, jobID, lease, now); err != nil {
 			return wire.ProgressReply{}, err
 		}
@@ -40,39 +40,43 @@ func (s *Store) Progress(ctx context.Context, hostID, jobID, lease string, p wir
 	return reply, nil
 }
 
-// trusts reports whether the job is known to be running with this lease, and nothing was told of it since.
-// It takes what was told: the caller must look when it is false.
-func (p *pulse) trusts(jobID, lease string, now time.Time) bool {
+// trusts reports whether the host's job is known to be running with this lease, and nothing was told of it since.
+func (p *pulse) trusts(hostID, jobID, lease string, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l := p.progress[jobID]
 	if l == nil {
 		return false
 	}
-	for told := false; ; told = true {
+	for {
 		select {
 		case <-l.events:
+			l.checked = time.Time{} // until a look has succeeded
 			continue
 		default:
 		}
-		return !told && l.lease == lease && now.Sub(l.checked) < progressTrust
+		return l.host == hostID && l.lease == lease && now.Sub(l.checked) < progressTrust
 	}
 }
 
 // checkProgress reads the job, and remembers what it is.
 func (s *Store) checkProgress(ctx context.Context, hostID, jobID, lease string, now time.Time) error {
-	// Before the look: nothing is missed. A cancel, a finish and a new lease's first message wake the host.
+	// Before the look: nothing is missed. A cancel, an end and a new lease wake the host.
 	events, stop := s.db.Hub.Subscribe(database.TopicWake(hostID))
 	j, err := s.lookForProgress(ctx, hostID, jobID, lease)
-	if err != nil || j.State != wire.StateRunning {
+	if err != nil {
+		stop()
+		return err // what is known of the job stays: anybody may ask with a wrong lease
+	}
+	if j.State != wire.StateRunning {
 		stop()
 		s.pulse.forget(jobID)
-		return err
+		return nil
 	}
 	p := s.pulse
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	l := &latest{lease: lease}
+	l := &latest{host: hostID, lease: lease}
 	if old := p.progress[jobID]; old != nil {
 		old.stop()
 		if old.lease == lease {

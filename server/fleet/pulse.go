@@ -13,21 +13,16 @@ import (
 type pulse struct {
 	mu       sync.Mutex // guards all below
 	seen     map[string]time.Time
-	leases   map[string]renewal
+	leases   map[wire.JobRef]time.Time // the last message that named the job with that lease
 	progress map[string]*latest
 	failing  time.Time // start of the first flush that did not succeed; zero: the last one did
 
 	flushing sync.Mutex // one flush at a time
 }
 
-// renewal is a message that named a job with its lease.
-type renewal struct {
-	lease string
-	at    time.Time
-}
-
 // latest is the newest progress of a running job, and what this replica knows of the job.
 type latest struct {
+	host     string
 	lease    string
 	progress wire.Progress
 	text     string // of progress, as it is stored
@@ -35,15 +30,14 @@ type latest struct {
 	stored   time.Time // of the last flush that took it
 	dirty    bool
 
-	checked   time.Time // when the job was read
+	checked   time.Time // when the job was read; zero: look again
 	canceling bool
-	running   bool
 	events    <-chan string // of the host's wake-ups: a cancel is one
 	stop      func()
 }
 
 func newPulse() *pulse {
-	return &pulse{seen: map[string]time.Time{}, leases: map[string]renewal{}, progress: map[string]*latest{}}
+	return &pulse{seen: map[string]time.Time{}, leases: map[wire.JobRef]time.Time{}, progress: map[string]*latest{}}
 }
 
 // Seen notes a sign of life of a host: call it for every authenticated request of an agent. It asks no
@@ -55,15 +49,16 @@ func (s *Store) Seen(hostID string) {
 	s.pulse.seen[hostID] = now
 }
 
-// renewAt notes that a message named the job with this lease.
+// renewAt notes that a message named the job with this lease. Whether it is the job's, the flush decides: a
+// wrong one takes nothing from the right one.
 func (p *pulse) renewAt(jobID, lease string, at time.Time) {
 	if lease == "" {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r, ok := p.leases[jobID]; !ok || r.lease != lease || r.at.Before(at) {
-		p.leases[jobID] = renewal{lease, at}
+	if ref := (wire.JobRef{ID: jobID, Lease: lease}); p.leases[ref].Before(at) {
+		p.leases[ref] = at
 	}
 }
 
@@ -78,7 +73,7 @@ func (p *pulse) latest(jobID, lease string) (latest, bool) {
 	return *l, true
 }
 
-// forget drops what is kept of an ended job.
+// forget drops the progress of an ended job.
 func (p *pulse) forget(jobID string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -87,7 +82,6 @@ func (p *pulse) forget(jobID string) {
 
 // drop is forget under the lock.
 func (p *pulse) drop(jobID string) {
-	delete(p.leases, jobID)
 	if l := p.progress[jobID]; l != nil {
 		l.stop()
 		delete(p.progress, jobID)

@@ -67,8 +67,9 @@ func resume(j Job, e Resume, now time.Time) (Job, Effects, error) {
 	case j.State.Terminal() && now.Sub(j.EndedAt) >= EndedFor:
 		return j, Effects{}, leaseLost("the job ended over 7 days ago")
 	}
+	fx := Effects{WakeHost: j.Lease != e.New} // what is known of the old one is over
 	j.Lease = e.New
-	return renew(j, now), Effects{}, nil
+	return renew(j, now), fx, nil
 }
 
 func heard(j Job, e Heard, now time.Time) (Job, Effects, error) {
