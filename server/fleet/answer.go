@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -22,7 +23,7 @@ type answer struct {
 	cancel []string
 	drop   []wire.JobRef
 	// unsettled: the next look may find more though nothing is told: a disconnected job that polls do not
-	// name, a queued one that waited long enough behind another.
+	// name, a queued one that waited long enough behind another, an ended one whose time to resume is over.
 	unsettled bool
 }
 
@@ -62,7 +63,7 @@ func (s *Store) answer(ctx context.Context, hostID string, q wire.PollQuery) (an
 	}
 	v.Newest, v.Closed = known.Newest, alarm
 	d := job.Answer(v, now)
-	a := answer{mark: known.Mark, newest: known.Newest, cancel: d.Cancel, drop: d.Drop, unsettled: len(v.Disconnected)+len(v.Queue) > 0}
+	a := answer{mark: known.Mark, newest: known.Newest, cancel: d.Cancel, drop: d.Drop, unsettled: unsettled(v)}
 	if d.Offer != nil {
 		a.offer = &wire.Offer{
 			JobID: d.Offer.ID, Delivery: d.Offer.Delivery, Kind: d.Offer.Kind, Spec: json.RawMessage(specs[d.Offer.ID].Spec),
@@ -71,6 +72,11 @@ func (s *Store) answer(ctx context.Context, hostID string, q wire.PollQuery) (an
 		}
 	}
 	return a, s.note(ctx, q, d)
+}
+
+func unsettled(v job.View) bool {
+	return len(v.Disconnected)+len(v.Queue) > 0 ||
+		slices.ContainsFunc(v.Query.Jobs, func(ref wire.JobRef) bool { return v.Jobs[ref.ID].State.Terminal() })
 }
 
 func (s *Store) readPolling(db *gorm.DB, hostID string) (pollingHost, error) {

@@ -81,8 +81,14 @@ func (s *Store) wait(ctx context.Context, hostID string, q wire.PollQuery, t *se
 	}
 }
 
-// park waits; end is true when the poll is over.
+// park waits; end is true when the poll is over. What was told goes before the end: it may be of the look's
+// own doing.
 func (s *Store) park(ctx context.Context, w *waiting, events <-chan string, again, over <-chan time.Time) (end bool) {
+	select {
+	case <-events:
+		return false
+	default:
+	}
 	select {
 	case <-events:
 	case <-again:
