@@ -182,7 +182,7 @@ func cleanFinish(r wire.FinishRequest) wire.FinishRequest {
 	if r.Error != nil {
 		e := wire.JobError{Code: r.Error.Code, Message: cleanText(r.Error.Message, maxErrorMessage)}
 		if !errorCode.MatchString(e.Code) {
-			e.Code = wire.CodeRestic
+			e.Code = "" // the rules give one that fits the state
 		}
 		r.Error = &e
 	}
