@@ -43,6 +43,13 @@ func (c *clock) Advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
+// Set turns the clock to a time.
+func (c *clock) Set(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = now
+}
+
 // fixture is a store on an empty database with a clock of its own.
 type fixture struct {
 	*Store

@@ -85,6 +85,15 @@ func (s *Store) Host(id string) (Host, bool) {
 	return Host{}, false
 }
 
+// Hosts are all hosts in the order they were added.
+func (s *Store) Hosts() []Host {
+	all := make([]Host, 0, len(s.names))
+	for _, id := range s.names {
+		all = append(all, *s.hosts[id])
+	}
+	return all
+}
+
 // Job gives a job; false when there is none.
 func (s *Store) Job(id string) (job.Job, bool) {
 	if r := s.jobs[id]; r != nil {
@@ -140,6 +149,7 @@ func (s *Store) any(is func(job.Job) bool) bool {
 
 var (
 	errNoHost    = fault.NotFoundf("there is no such host")
+	errRevoked   = fault.New(fault.Unauthorized, wire.ProblemUnauthorized, "this host is revoked or deleted")
 	errNoJob     = fault.NotFoundf("there is no such job")
 	errGone      = fault.New(fault.Conflict, wire.ProblemJobGone, "there is no such job for this host; delete its folder")
 	errLeaseLost = fault.New(fault.Gone, wire.ProblemLeaseLost, "there is no such job for this host, or another delivery has it")

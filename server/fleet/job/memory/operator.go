@@ -180,7 +180,7 @@ func (s *Store) Hello(host string, r wire.HelloRequest) (wire.HelloReply, error)
 		h.Tie = h.Tie.Reported(h.reported, r.Repositories)
 		h.kinds, h.version, h.reported = r.Kinds, r.AgentVersion, r.Repositories
 	}
-	reply := wire.HelloReply{ServerTime: now, Mark: answer.Mark}
+	reply := wire.HelloReply{ServerTime: now, Mark: answer.Mark, Jobs: []wire.JobVerdict{}}
 	for _, report := range r.Jobs {
 		ref := wire.JobRef{ID: report.ID, Lease: report.Lease}
 		s.pulse.renew(ref, now)

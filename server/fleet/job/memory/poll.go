@@ -26,8 +26,8 @@ func (s *Store) Poll(host string, q wire.PollQuery) (wire.PollReply, error) {
 // look answers once; ended: the poll proved a job's end, so that there may be more to tell.
 func (s *Store) look(host string, q wire.PollQuery, now time.Time) (reply wire.PollReply, ended bool, err error) {
 	h := s.hosts[host]
-	if h == nil {
-		return reply, false, errNoHost
+	if h == nil || !h.RevokedAt.IsZero() {
+		return reply, false, errRevoked
 	}
 	boots, known, err := h.Boots.Poll(q.Boot, q.Mark, s.random())
 	if err != nil {
@@ -35,7 +35,7 @@ func (s *Store) look(host string, q wire.PollQuery, now time.Time) (reply wire.P
 	}
 	h.Boots = boots
 	v := s.view(h, q, now)
-	v.Newest, v.Closed = known.Newest, boots.Alarm || !h.RevokedAt.IsZero()
+	v.Newest, v.Closed = known.Newest, boots.Alarm
 	d := job.Answer(v, now)
 	reply = wire.PollReply{Mark: known.Mark, Cancel: d.Cancel, Drop: d.Drop}
 	if d.Offer != nil {
