@@ -62,7 +62,11 @@ func (s *Store) start(tx *database.Tx, hostID, jobID, lease string, r wire.Start
 		return errLeaseLost, nil
 	}
 	c, err := s.apply(tx, row, e)
-	return c.refused, err
+	if err != nil || c.refused != nil || row.State == c.job.State {
+		return c.refused, err
+	}
+	// One skew for all the job's times, so that a line shows the same time whenever it is read.
+	return nil, tx.Exec("UPDATE jobs SET skew_seconds = (SELECT skew_seconds FROM hosts WHERE id = ?) WHERE id = ?", hostID, jobID).Error
 }
 
 // learnRepository remembers the id of the host's repository and locks its row. name says which of the host's

@@ -79,12 +79,16 @@ func (s *Store) finish(tx *database.Tx, hostID, jobID, lease, sum string, r wire
 // storeResult writes what the result says beside the state, and what follows from it for the host.
 func (s *Store) storeResult(tx *database.Tx, host hostRow, j job.Job, r wire.FinishRequest) error {
 	row := jobRow{
-		ReportedAt: &tx.Now, SkewSeconds: host.SkewSeconds, AgentStartedAt: ptr(r.StartedAt), AgentEndedAt: ptr(r.EndedAt),
+		ReportedAt: &tx.Now, AgentStartedAt: ptr(r.StartedAt), AgentEndedAt: ptr(r.EndedAt),
 		ElapsedSeconds: &r.ElapsedSeconds, ExitCode: r.ExitCode, SignalSent: r.SignalSent,
 		IssueCount: int64(len(r.Issues)), IssuesDropped: r.IssuesDropped, LogLines: &r.LogLines, LogSHA256: r.LogSHA256,
 	}
-	columns := []string{"reported_at", "skew_seconds", "agent_started_at", "agent_ended_at", "elapsed_seconds", "exit_code", "signal_sent",
+	columns := []string{"reported_at", "agent_started_at", "agent_ended_at", "elapsed_seconds", "exit_code", "signal_sent",
 		"issue_count", "issues_dropped", "log_lines", "log_sha256"}
+	if j.StartedAt.IsZero() {
+		row.SkewSeconds = host.SkewSeconds // else that of its start stays
+		columns = append(columns, "skew_seconds")
+	}
 	if r.Summary != nil {
 		raw, err := json.Marshal(r.Summary)
 		if err != nil {
