@@ -3,6 +3,7 @@ package fleet
 import (
 	"testing"
 
+	"restic-manager/server/database"
 	"restic-manager/shared/wire"
 )
 
@@ -13,7 +14,10 @@ func TestLineShowsTheSameTimeWheneverItIsRead(t *testing.T) {
 		h := x.host("web")
 		skew := func(seconds float64) {
 			t.Helper()
-			if err := x.db.Read(t.Context()).Exec("UPDATE hosts SET skew_seconds = ? WHERE id = ?", seconds, h).Error; err != nil {
+			err := x.db.Write(t.Context(), func(tx *database.Tx) error {
+				return tx.Exec("UPDATE hosts SET skew_seconds = ? WHERE id = ?", seconds, h).Error
+			})
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
