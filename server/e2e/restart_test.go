@@ -2,9 +2,12 @@ package e2e
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -109,36 +112,123 @@ func TestSupervisorKilledDuringABackup(t *testing.T) {
 	})
 }
 
-// TestMachineRestart kills all at once and tears the log's last line, as a power cut does.
+// TestMachineRestart imitates a power cut: all is killed at once, the files are cut to what was fsynced, the
+// kernel has another boot id, and restic's old pid is somebody else's.
 func TestMachineRestart(t *testing.T) {
 	each(t, func(t *testing.T, v variant) {
 		s := newServer(t, v.database)
 		a := newAgent(t, s, v.restic)
 		a.init()
 		j := a.running()
-		children := a.children()
-		a.kill()
-		for _, pid := range children {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-		eventually(t, 10*time.Second, "all are gone", func() error {
-			if left := a.children(); len(left) > 0 {
-				return fmt.Errorf("left: %v", left)
-			}
-			return nil
-		})
-		log := filepath.Join(a.data, "jobs", j.ID, "log.ndjson")
-		f, err := os.OpenFile(log, os.O_APPEND|os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := f.WriteString(`{"t":"2026-11-23T10:00:00.0000`); err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
+		a.killAll()
+		sent := s.log(j.ID)
+		a.powerCut(j, strings.Count(sent, "\n"))
+		innocent := a.anotherBoot(j)
 		a.launch()
 		a.interrupted(j)
+		if err := syscall.Kill(innocent, 0); err != nil {
+			t.Errorf("the process that has restic's old pid: %v, want it left alone", err)
+		}
+		done := s.complete(j.ID)
+		if log := s.log(j.ID); !strings.HasPrefix(log, sent) || done.LogLines == nil || int64(strings.Count(log, "\n")) != *done.LogLines {
+			t.Errorf("the log after the restart: got\n%s\nwant what was sent before to stand:\n%s\nand as many lines as finish said: %v", log, sent, done.LogLines)
+		}
 	})
+}
+
+// killAll kills the agent and all it started, and waits until their pids are free, as they are after a restart.
+func (a *agent) killAll() {
+	a.t.Helper()
+	children := a.children()
+	a.kill()
+	for _, pid := range children {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	eventually(a.t, 30*time.Second, "all are gone", func() error {
+		if left := a.children(); len(left) > 0 {
+			return fmt.Errorf("left: %v", left)
+		}
+		for _, pid := range children {
+			if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {
+				return fmt.Errorf("%d is not reaped", pid)
+			}
+		}
+		return nil
+	})
+}
+
+// powerCut takes back what was not fsynced: lines that were not sent, but for half of one, and the progress.
+func (a *agent) powerCut(j job, sent int) {
+	a.t.Helper()
+	folder := filepath.Join(a.data, "jobs", j.ID)
+	path := filepath.Join(folder, "log.ndjson")
+	log, err := os.ReadFile(path)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	lines := bytes.SplitAfter(log, []byte("\n"))
+	if len(lines) <= sent {
+		a.t.Fatalf("the agent's log has %d lines, the server %d", len(lines)-1, sent)
+	}
+	kept := append(bytes.Join(lines[:sent], nil), `{"t":"2026-11-23T10:00:00.0000`...)
+	if err := os.WriteFile(path, kept, 0o600); err != nil {
+		a.t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(folder, "progress.json")); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// anotherBoot lets the job's records be of an earlier boot, and gives restic's old pid to an innocent process.
+func (a *agent) anotherBoot(j job) (innocent int) {
+	a.t.Helper()
+	cmd := exec.Command("sleep", "600")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		a.t.Fatal(err)
+	}
+	a.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	folder := filepath.Join(a.data, "jobs", j.ID)
+	claims, err := filepath.Glob(filepath.Join(folder, "claim-*"))
+	if err != nil || len(claims) == 0 {
+		a.t.Fatalf("claims in %s: %v, %v", folder, claims, err)
+	}
+	for _, path := range append(claims, filepath.Join(folder, "group.json")) {
+		reseal(a.t, path, func(record map[string]any) {
+			record["machine_boot"] = "00000000-0000-4000-8000-000000000000"
+			for _, key := range []string{"pid", "pgid"} {
+				if _, ok := record[key]; ok {
+					record[key] = cmd.Process.Pid
+				}
+			}
+		})
+	}
+	return cmd.Process.Pid
+}
+
+// reseal edits a durable record of the job's folder and seals it again.
+func reseal(t testing.TB, path string, edit func(map[string]any)) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sealed struct {
+		Body map[string]any `json:"body"`
+	}
+	decode := json.NewDecoder(bytes.NewReader(b))
+	decode.UseNumber()
+	if err := decode.Decode(&sealed); err != nil || len(sealed.Body) == 0 {
+		t.Fatalf("%s: %v in %s", path, err, b)
+	}
+	edit(sealed.Body)
+	body, err := json.Marshal(sealed.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, fmt.Appendf(nil, `{"sha256":"%x","body":%s}`+"\n", sha256.Sum256(body), body), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestServerKilledDuringABackup(t *testing.T) {
