@@ -131,9 +131,6 @@ func (k call) read(r *http.Response) error {
 }
 
 func (k call) decode(r *http.Response, media string, body []byte) error {
-	if _, empty := k.reply.(*wire.Empty); empty && r.StatusCode == http.StatusNoContent && len(body) == 0 {
-		return nil
-	}
 	if media != contentJSON {
 		return strange(k, r, "the reply is %q, not JSON", media)
 	}

@@ -14,9 +14,16 @@ type skewClock struct {
 	skew     time.Duration // the server's clock minus this host's
 	measured time.Time     // by both of this host's clocks
 	done     chan struct{} // closed at the next measuring
+	// jumped is by how much the clock was set between two times of it; jump but in tests.
+	jumped func(from, to time.Time) time.Duration
 }
 
-func newSkewClock() *skewClock { return &skewClock{done: make(chan struct{})} }
+func newSkewClock() *skewClock { return &skewClock{done: make(chan struct{}), jumped: jump} }
+
+// jump is how much more the wall clock went on than the monotonic one.
+func jump(from, to time.Time) time.Duration {
+	return to.Round(0).Sub(from.Round(0)) - to.Sub(from)
+}
 
 // next is closed when the clock is measured again.
 func (c *skewClock) next() <-chan struct{} {
@@ -43,8 +50,7 @@ func (c *skewClock) now(at time.Time) (skew *time.Duration, stale bool) {
 	if !c.known {
 		return nil, false
 	}
-	jump := at.Round(0).Sub(c.measured.Round(0)) - at.Sub(c.measured)
-	if jump.Abs() > wire.MaxSkew/10 {
+	if c.jumped(c.measured, at).Abs() > wire.MaxSkew/10 {
 		return nil, true
 	}
 	s := c.skew

@@ -97,6 +97,12 @@ func fatal(err error) bool {
 	return code == wire.ProblemUnauthorized || code == wire.ProblemProtocolTooOld || client.Untrusted(err)
 }
 
+// final reports whether an error is the server's last word on a request: asked again it would say the same.
+func final(err error) bool {
+	_, server := errors.AsType[*wire.Problem](err)
+	return server && client.Final(err) && !fatal(err)
+}
+
 // pause waits before the next try of a call: a full-jitter back-off, Retry-After honoured within the cap,
 // or a long while after a fatal answer. It ends early when the server answers again.
 func (r *Runner) pause(ctx context.Context, attempt int, limit time.Duration, err error) error {
@@ -143,7 +149,7 @@ func (r *Runner) until(ctx context.Context, ask func(context.Context) error) err
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if _, server := errors.AsType[*wire.Problem](err); server && client.Final(err) && !fatal(err) {
+		if final(err) {
 			return err
 		}
 		if err := r.pause(ctx, attempt, r.t.BackoffCap, err); err != nil {

@@ -104,13 +104,24 @@ func (e Accepted) apply(s State, _ time.Time) (State, []Action) {
 	s.Doing = Idle
 	if e.Answer != AnswerOK {
 		s.Done = true
-		return s, []Action{Remove{Rest: e.RetryAfter}}
+		return s, []Action{Remove{Rest: restAfter(e.Answer, e.RetryAfter)}}
 	}
 	s.Phase = wire.PhaseAccepted
 	if s.Refusal != nil && !s.InMemory {
 		return s, []Action{Save{Durable: s.Durable, Optional: true}}
 	}
 	return s, nil
+}
+
+// refusedRest is how long a lane asks for nothing after the server found a request wrong: it would offer the
+// same job at once again.
+const refusedRest = time.Minute
+
+func restAfter(a Answer, asked time.Duration) time.Duration {
+	if a == AnswerRefused {
+		return max(asked, refusedRest)
+	}
+	return asked
 }
 
 // Preflighted is the preflight's outcome; Refusal nil: the job may start.
@@ -151,7 +162,7 @@ func (e StartAnswered) apply(s State, now time.Time) (State, []Action) {
 		return s, []Action{Launch{Nonce: s.Nonce}}
 	case !s.ran():
 		s.Done = true
-		return s, []Action{Remove{Rest: e.RetryAfter}}
+		return s, []Action{Remove{Rest: restAfter(e.Answer, e.RetryAfter)}}
 	case e.Answer == AnswerBusy:
 		s.Orphan = "the server queued the job again although it ran here"
 	case s.Refused > 0:

@@ -145,7 +145,11 @@ func (j *job) run(ctx context.Context, first Event) {
 	defer result.Stop()
 	for !j.current().Done {
 		if t, ok := j.take(); ok {
-			if t.from == nil || t.from == j.shipping {
+			switch t.from {
+			case nil:
+				j.step(t.event)
+			case j.shipping:
+				j.stopShipping() // it ended with these words: the next Ship begins anew
 				j.step(t.event)
 			}
 			continue
@@ -449,11 +453,16 @@ func (j *job) sendFinish(ctx context.Context) Event {
 			return Finished{Answer: AnswerRefused}
 		}
 	}
-	if j.current().ran() {
-		j.lastProgress(ctx)
-	}
 	var reply wire.FinishReply
+	tries := 0
 	err := j.until(ctx, func(ctx context.Context) (err error) {
+		if j.current().ran() {
+			if err := j.sendProgress(ctx, j.current().Lease); err != nil && !final(err) {
+				if tries++; tries < lastTries {
+					return err
+				}
+			}
+		}
 		reply, err = j.client.Finish(ctx, j.ref(), finish)
 		return err
 	})
@@ -531,18 +540,9 @@ func (j *job) reportProgress() {
 	}
 }
 
-// lastTries is how often the last progress is tried before the finish goes without it.
+// lastTries is how often the last progress, which nothing newer replaces, holds up the finish when it does
+// not get through. It is tried before each try of the finish.
 const lastTries = 3
-
-// lastProgress tells the last progress, which nothing newer replaces.
-func (j *job) lastProgress(ctx context.Context) {
-	for attempt := range lastTries {
-		err := j.sendProgress(ctx, j.current().Lease)
-		if err == nil || isProblem(err) || sleep(ctx, j.backoff(attempt, j.t.Progress, err)) != nil {
-			return
-		}
-	}
-}
 
 // sendProgress tells the supervisor's latest, if it was not told yet. One that fails is not tried again: the
 // next is newer.
@@ -565,7 +565,7 @@ func (j *job) sendProgress(ctx context.Context, lease string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	reply, err := j.client.Progress(ctx, wire.JobRef{ID: j.id, Lease: lease}, p)
-	if err == nil || isProblem(err) {
+	if err == nil || final(err) {
 		j.mu.Lock()
 		j.told = true
 		j.mu.Unlock()
@@ -577,11 +577,6 @@ func (j *job) sendProgress(ctx context.Context, lease string) error {
 		j.report(CancelAsked{})
 	}
 	return err
-}
-
-func isProblem(err error) bool {
-	_, ok := errors.AsType[*wire.Problem](err)
-	return ok
 }
 
 // describe is the job as the status shows it.

@@ -39,6 +39,8 @@ type fakeServer struct {
 	lists   map[string]*fakeList
 	held    map[string][]wire.Snapshot // by repository id: the list that stands
 	drops   []wire.JobRef
+	// verdict is what hello answers about each job it is told of; empty: nothing.
+	verdict wire.Verdict
 	problem *wire.Problem // answers everything; nil: nothing
 	away    bool          // every connection is cut
 	// fault is asked about each call by its name and number (from 1), before it is looked at.
@@ -55,7 +57,23 @@ type fault struct {
 	lose    bool // the request never arrives
 	mute    bool // it is done, and its reply is lost
 	problem *wire.Problem
-	do      func() // runs before the request is handled, without the lock
+	raw     *rawReply // somebody else answers
+	do      func()    // runs before the request is handled, without the lock
+}
+
+// rawReply is an answer as it comes, in the server's place.
+type rawReply struct {
+	status int
+	header map[string]string
+	body   string
+}
+
+func (r *rawReply) write(w http.ResponseWriter) {
+	for k, v := range r.header {
+		w.Header().Set(k, v)
+	}
+	w.WriteHeader(r.status)
+	_, _ = io.WriteString(w, r.body)
 }
 
 type fakeJob struct {
@@ -173,6 +191,10 @@ func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		cut(w)
 		return
 	}
+	if f.raw != nil {
+		f.raw.write(w)
+		return
+	}
 	status, reply := s.handle(name, r, body, f)
 	if f.mute {
 		cut(w)
@@ -269,7 +291,13 @@ func (s *fakeServer) hello(h wire.HelloRequest) (int, any) {
 	}
 	s.boot, s.number = h.BootID, h.BootNumber
 	s.hellos = append(s.hellos, h)
-	return 200, wire.HelloReply{ServerTime: time.Now().Add(s.skew), Mark: spool.RandomHex(), Jobs: []wire.JobVerdict{}}
+	reply := wire.HelloReply{ServerTime: time.Now().Add(s.skew), Mark: spool.RandomHex(), Jobs: []wire.JobVerdict{}}
+	for _, j := range h.Jobs {
+		if s.verdict != "" {
+			reply.Jobs = append(reply.Jobs, wire.JobVerdict{ID: j.ID, Verdict: s.verdict})
+		}
+	}
+	return 200, reply
 }
 
 func (s *fakeServer) poll(r *http.Request) (int, any) {

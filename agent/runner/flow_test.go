@@ -511,6 +511,30 @@ func TestLostLeaseIsFoundAgainAmongTheOlderOnes(t *testing.T) {
 	}
 }
 
+func TestServerRestoredToBeforeTheStartDuringARun(t *testing.T) {
+	s, m := start(t)
+	m.write("restic/wait", "")
+	m.write("restic/lines", "700")
+	j := m.backup()
+	m.boot()
+	m.waitFor("the log to arrive", func() bool { return s.is(func() bool { return j.lines > 700 }) })
+	s.set(func() {
+		j.state, j.nonce = wire.StateAccepted, ""
+		j.log.Reset()
+		j.lines = 0
+	})
+	m.waitFor("the start to be told again", func() bool { return s.is(func() bool { return j.starts == 2 || j.state.Terminal() }) || m.goOn() })
+	m.settled(j)
+	m.wants(j, wire.StateSucceeded, "", 1)
+	m.wantsWholeLog(j)
+}
+
+// goOn lets restic write more, so that the log has something to ship, and end.
+func (m *machine) goOn() bool {
+	m.write("restic/go", "")
+	return false
+}
+
 func TestDropIsObeyedForItsLeaseAlone(t *testing.T) {
 	s, m := start(t)
 	m.write("restic/wait", "")

@@ -253,9 +253,14 @@ func TestNoRoomForTheFolderIsRejectedFromMemory(t *testing.T) {
 func TestAcceptRefusedDeletesTheFolder(t *testing.T) {
 	for _, a := range []Answer{AnswerGone, AnswerBusy, AnswerRefused} {
 		s := newScript(t)
-		s.expect("Remove", offered, Guarded{}, Accepted{Answer: a, RetryAfter: time.Second})
-		if !s.state.Done {
-			t.Errorf("%s: the job goes on", a)
+		s.do(offered, Guarded{})
+		out := s.step(Accepted{Answer: a, RetryAfter: time.Second})
+		want := Remove{Rest: time.Second}
+		if a == AnswerRefused {
+			want.Rest = refusedRest // else the same offer would come again at once
+		}
+		if len(out) != 1 || out[0] != want || !s.state.Done {
+			t.Errorf("%s: got %+v, done %v; want %+v", a, out, s.state.Done, want)
 		}
 	}
 }
