@@ -50,3 +50,9 @@ func (a timeArray) Value() (driver.Value, error) {
 	b.WriteByte('}')
 	return b.String(), nil
 }
+
+// array is a slice as one argument, which the PostgreSQL driver encodes by itself.
+type array[T any] []T
+
+// Value is the slice.
+func (a array[T]) Value() (driver.Value, error) { return []T(a), nil }

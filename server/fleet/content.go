@@ -13,6 +13,7 @@ type content struct {
 	identities *identities
 	known      *knownSnapshots
 	sealer     *sealer
+	appends    *appends
 	replica    string // marks the cursors of Changes
 }
 
@@ -178,6 +179,7 @@ func newContent(s *Store) content {
 		identities: newIdentities(s.db.Hub),
 		known:      newKnownSnapshots(),
 		sealer:     s.content.sealer, // set by checkKey
+		appends:    &appends{},
 		replica:    database.NewID(),
 	}
 }

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding"
 	"encoding/hex"
@@ -33,37 +32,6 @@ type logRow struct {
 
 const logColumns = `job_id, next_line, byte_count, sum_state, head_bytes, tail_from, tail_bytes,
 	dropped_from, dropped_to, loose_from, tidy, complete, problem`
-
-// AppendLog stores one batch of records exactly once and in order: what comes again stores nothing and
-// answers the cursor, a gap is log_gap with the cursor, a sum that differs is log_conflict. The bytes go into
-// the database as they were sent.
-func (s *Store) AppendLog(ctx context.Context, hostID, jobID, lease string, q wire.LogQuery, b LogBody) (wire.LogReply, error) {
-	if !wire.IsUUID(jobID) {
-		return wire.LogReply{}, errLeaseLost
-	}
-	if err := checkRecords(b.Plain, q.Lines, s.settings.MaxRecordBytes); err != nil {
-		return wire.LogReply{}, err
-	}
-	var reply wire.LogReply
-	err := s.db.Write(ctx, func(tx *database.Tx) error {
-		row, err := s.lockLog(tx, jobID)
-		if err != nil {
-			return err
-		}
-		j, err := s.jobForLog(tx, hostID, jobID, lease)
-		if err != nil {
-			return err
-		}
-		reply.Cancel = j.CancelRequestedAt != nil && j.State == wire.StateRunning
-		defer func() { reply.NextLine = row.NextLine }()
-		if stored, err := s.append(tx, &row, q, b); err != nil || !stored {
-			return err
-		}
-		tx.Notify(database.TopicLog(jobID))
-		return settle(tx, &row, j)
-	})
-	return reply, err
-}
 
 // checkRecords counts lines and looks at their sizes; what is in them is read when somebody asks.
 func checkRecords(plain []byte, lines int64, limit int) error {
@@ -104,51 +72,6 @@ func (s *Store) lockLog(tx *database.Tx, jobID string) (logRow, error) {
 		}
 	}
 	return logRow{}, fmt.Errorf("the log of job %s vanished", jobID)
-}
-
-// append adds the chunk to a locked log; stored is false when it is there already.
-func (s *Store) append(tx *database.Tx, row *logRow, q wire.LogQuery, b LogBody) (stored bool, err error) {
-	switch {
-	case q.FirstLine > row.NextLine:
-		e := fault.New(fault.Conflict, wire.ProblemLogGap, "lines before %d are missing: go on with line %d", q.FirstLine, row.NextLine)
-		e.NextLine = row.NextLine
-		return false, e
-	case q.Lines == 0 || q.FirstLine < row.NextLine:
-		return false, nil
-	case row.Complete || row.Problem != "":
-		return false, fault.New(fault.Conflict, wire.ProblemLogFull, "the log of this job is settled; keep the rest on the host")
-	}
-	sum, err := restoreSum(row.SumState)
-	if err != nil {
-		return false, err
-	}
-	if hex.EncodeToString(sum.Sum(nil)) != q.SumBefore {
-		return false, fault.New(fault.Conflict, wire.ProblemLogConflict,
-			"the server holds other lines before line %d of this job; its log is not continued", q.FirstLine)
-	}
-	err = tx.Exec(`INSERT INTO log_chunks (job_id, first_line, line_count, plain_bytes, encoding, body) VALUES (?, ?, ?, ?, ?, ?)`,
-		row.JobID, q.FirstLine, q.Lines, len(b.Plain), b.Encoding, b.Raw).Error
-	if err != nil {
-		return false, fmt.Errorf("store log lines of job %s: %w", row.JobID, err)
-	}
-	sum.Write(b.Plain)
-	row.SumState = sumState(sum)
-	row.NextLine += q.Lines
-	row.ByteCount += int64(len(b.Plain))
-	if q.Lines < wire.MaxBatchLines/2 && len(b.Plain) < wire.MaxBatchBytes/2 {
-		row.Tidy = false
-	}
-	if err := s.keepEnds(tx, row, q.FirstLine, int64(len(b.Plain))); err != nil {
-		return false, err
-	}
-	err = tx.Exec(`UPDATE logs SET updated_at = ?, next_line = ?, byte_count = ?, sum_state = ?, head_bytes = ?, tail_from = ?, tail_bytes = ?,
-		dropped_from = ?, dropped_to = ?, tidy = ? WHERE job_id = ?`,
-		tx.Now, row.NextLine, row.ByteCount, row.SumState, row.HeadBytes, row.TailFrom, row.TailBytes,
-		row.DroppedFrom, row.DroppedTo, row.Tidy, row.JobID).Error
-	if err != nil {
-		return false, fmt.Errorf("advance the log of job %s: %w", row.JobID, err)
-	}
-	return true, nil
 }
 
 // keepEnds counts the new chunk to the head while that has room, then to the tail, and drops the tail's

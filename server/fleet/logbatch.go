@@ -1,0 +1,165 @@
+package fleet
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"restic-manager/server/database"
+	"restic-manager/server/fault"
+	"restic-manager/server/fleet/job"
+	"restic-manager/shared/wire"
+)
+
+// appendJob is what an append needs to know of a job.
+type appendJob struct {
+	Row   jobRow     `gorm:"embedded"`
+	Clock *time.Time `gorm:"column:clock"`
+}
+
+const appendJobColumns = "id, host_id, state, lease, cancel_requested_at, log_lines, log_sha256"
+
+// storeTogether is one transaction. What the rules refuse is the batch's own error; an error given back means
+// that nothing of any was stored. A panic is such an error: the goroutine is not a request's, which would catch it.
+func (s *Store) storeTogether(batches []*appending) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("storing log lines panicked: %v\n%s", v, debug.Stack())
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
+	defer cancel()
+	return s.db.WriteUntimed(ctx, func(tx *database.Tx) error {
+		logs, err := s.lockLogs(tx, batches)
+		if err != nil {
+			return err
+		}
+		jobs, err := readAppendJobs(tx, batches)
+		if err != nil {
+			return err
+		}
+		var fresh []*appending
+		for _, a := range batches {
+			stores := false
+			if stores, a.err = s.admitBatch(a, logs[a.jobID], jobs[a.jobID]); stores {
+				fresh = append(fresh, a)
+			}
+		}
+		return s.storeFresh(tx, fresh, logs, jobs)
+	})
+}
+
+func jobsOf(batches []*appending) []string {
+	ids := make([]string, len(batches))
+	for i, a := range batches {
+		ids[i] = a.jobID
+	}
+	return ids
+}
+
+// lockLogs locks the logs of the batches' jobs in the order of their ids, and makes those that are absent. A job
+// that does not exist has none.
+func (s *Store) lockLogs(tx *database.Tx, batches []*appending) (map[string]*logRow, error) {
+	ids := jobsOf(batches)
+	var rows []logRow
+	which, argument := among(tx, ids)
+	err := tx.Raw("SELECT "+logColumns+" FROM logs WHERE job_id "+which+" ORDER BY job_id"+forUpdate(tx), argument).Scan(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("lock the logs of jobs %v: %w", ids, err)
+	}
+	found := map[string]*logRow{}
+	for i := range rows {
+		found[rows[i].JobID] = &rows[i]
+	}
+	for _, id := range ids {
+		if found[id] != nil {
+			continue
+		}
+		if err := readClock(tx); err != nil {
+			return nil, err
+		}
+		row, err := s.lockLog(tx, id)
+		if fault.Is(err, errLeaseLost.Code) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		found[id] = &row
+	}
+	return found, nil
+}
+
+func readClock(tx *database.Tx) error {
+	var read struct{ Clock *time.Time }
+	if err := tx.Raw("SELECT " + tx.ClockColumn() + " AS clock").Scan(&read).Error; err != nil {
+		return fmt.Errorf("read the database's clock: %w", err)
+	}
+	tx.SetNow(read.Clock)
+	return nil
+}
+
+// readAppendJobs reads the jobs once their logs are locked, so that no lease that has been replaced gets
+// through, and the clock with them. It locks nothing.
+func readAppendJobs(tx *database.Tx, batches []*appending) (map[string]*jobRow, error) {
+	ids := jobsOf(batches)
+	var rows []appendJob
+	which, argument := among(tx, ids)
+	err := tx.Raw("SELECT "+appendJobColumns+", "+tx.ClockColumn()+" AS clock FROM jobs WHERE id "+which, argument).Scan(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("read the jobs %v: %w", ids, err)
+	}
+	found := map[string]*jobRow{}
+	for i := range rows {
+		found[rows[i].Row.ID] = &rows[i].Row
+		tx.SetNow(rows[i].Clock)
+	}
+	return found, nil
+}
+
+// admitBatch decides about one batch and fills its reply; stores is false when there is nothing to store.
+func (s *Store) admitBatch(a *appending, row *logRow, j *jobRow) (stores bool, err error) {
+	a.reply = wire.LogReply{}
+	if row == nil || j == nil || j.HostID != a.hostID {
+		return false, errLeaseLost
+	}
+	if err := job.MayAppend(j.rules(), a.lease); err != nil {
+		return false, err
+	}
+	s.pulse.renewAt(a.jobID, a.lease, s.db.Clock())
+	a.reply = wire.LogReply{NextLine: row.NextLine, Cancel: j.CancelRequestedAt != nil && j.State == wire.StateRunning}
+	switch q := a.q; {
+	case q.FirstLine > row.NextLine:
+		e := fault.New(fault.Conflict, wire.ProblemLogGap, "lines before %d are missing: go on with line %d", q.FirstLine, row.NextLine)
+		e.NextLine = row.NextLine
+		return false, e
+	case q.Lines == 0 || q.FirstLine < row.NextLine:
+		return false, nil
+	case row.Complete || row.Problem != "":
+		return false, fault.New(fault.Conflict, wire.ProblemLogFull, "the log of this job is settled; keep the rest on the host")
+	}
+	return row.take(a)
+}
+
+// take moves the cursor over a batch whose sum agrees.
+func (row *logRow) take(a *appending) (bool, error) {
+	sum, err := restoreSum(row.SumState)
+	if err != nil {
+		return false, err
+	}
+	if hex.EncodeToString(sum.Sum(nil)) != a.q.SumBefore {
+		return false, fault.New(fault.Conflict, wire.ProblemLogConflict,
+			"the server holds other lines before line %d of this job; its log is not continued", a.q.FirstLine)
+	}
+	sum.Write(a.body.Plain)
+	row.SumState = sumState(sum)
+	row.NextLine += a.q.Lines
+	row.ByteCount += int64(len(a.body.Plain))
+	if a.q.Lines < wire.MaxBatchLines/2 && len(a.body.Plain) < wire.MaxBatchBytes/2 {
+		row.Tidy = false
+	}
+	a.reply.NextLine = row.NextLine
+	return true, nil
+}
