@@ -30,7 +30,9 @@ func TopicWake(hostID string) string { return "wake:" + hostID }
 func TopicJob(id string) string { return "job:" + id }
 
 // TopicLog is not for browsers: lines were added to the job's log; it wakes live tails.
-func TopicLog(jobID string) string { return "log:" + jobID }
+func TopicLog(jobID string) string { return topicLog + jobID }
+
+const topicLog = "log:"
 
 // TopicSnapshots is about one host's list of snapshots.
 func TopicSnapshots(hostID string) string { return "snapshots:" + hostID }

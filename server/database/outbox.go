@@ -31,14 +31,21 @@ func (d *DB) Publish(topics ...string) {
 // the transactions would let only one of them commit at a time (PostgreSQL takes one lock for all at the
 // commit of a transaction that notified), and so lose the group commit. A crash in between loses a hint; the
 // tables are the truth, and the regular query the safety.
+//
+// That lines were added to a log is told a little later: a fleet adds many a second, each telling costs a
+// transaction, and people who follow a log do not see the difference.
 type outbox struct {
-	wake chan struct{} // has room for one: something was put
+	wake chan struct{} // has room for one: something is to be told
 	done chan struct{} // closed when tell has ended
 
 	mu      sync.Mutex // guards all below
 	pending map[string]struct{}
 	idle    chan struct{} // closed while nothing is pending or under way
+	later   bool          // a timer will wake
 }
+
+// logDelay is how long the other replicas are not told of log lines.
+const logDelay = 25 * time.Millisecond
 
 func newOutbox() *outbox {
 	idle := make(chan struct{})
@@ -57,9 +64,25 @@ func (o *outbox) put(topics []string) {
 		o.idle = make(chan struct{})
 	default:
 	}
+	now := false
 	for _, t := range topics {
 		o.pending[t] = struct{}{}
+		now = now || !strings.HasPrefix(t, topicLog)
 	}
+	if now {
+		o.ring()
+	} else if !o.later {
+		o.later = true
+		time.AfterFunc(logDelay, func() {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.later = false
+			o.ring()
+		})
+	}
+}
+
+func (o *outbox) ring() {
 	select {
 	case o.wake <- struct{}{}:
 	default:
