@@ -25,6 +25,7 @@ import (
 // TestMain is the supervisor too: Start runs this very binary.
 func TestMain(m *testing.M) {
 	if supervise.Takes(os.Args[1:]) {
+		misbehave(os.Args[1:])
 		os.Exit(supervise.Main(os.Args[1:]))
 	}
 	code := m.Run()
@@ -124,6 +125,7 @@ esac
 echo "$$ $*" >>$D/ran
 echo $$ >$D/pid
 trap 'echo interrupted >&2; exit 130' INT
+if [ -e $D/leaves ]; then setsid sh -c 'echo $$ >'$D'/left; exec sleep 600' >/dev/null 2>&1 </dev/null & while [ ! -s $D/left ]; do sleep 0.02; done; fi
 echo '{"message_type":"status","seconds_elapsed":1,"percent_done":0.5,"total_files":2,"files_done":1,"total_bytes":10,"bytes_done":5}'
 if [ -e $D/lines ]; then seq -f 'line %.0f of the log' $(cat $D/lines) >&2; fi
 while [ -e $D/wait ] && [ ! -e $D/go ]; do sleep 0.02; done

@@ -585,6 +585,35 @@ func TestReusedPidIsNeverSignalled(t *testing.T) {
 	}
 }
 
+// TestRecordOfAnotherBootIsNotBelieved: even a stranger with the very pid and start is left alone, and the
+// orphan is found by its lock.
+func TestRecordOfAnotherBootIsNotBelieved(t *testing.T) {
+	r := newRig(t, "polite:1")
+	p := r.start()
+	until(t, "restic runs", func() bool { return r.has(wire.StreamOut, "polite") })
+	real, err := r.folder.Group()
+	if err != nil || real == nil {
+		t.Fatal(real, err)
+	}
+	if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-p.Done()
+	stranger := strangerGroup(t)
+	if err := r.folder.SaveGroup(spool.Group{PGID: stranger, StartTicks: startTicks(stranger), MachineBoot: "another boot"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := EndGroup(t.Context(), r.folder, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if len(members(stranger)) == 0 {
+		t.Error("the stranger was signalled, want it left alone")
+	}
+	if found := members(real.PGID); len(found) > 0 {
+		t.Errorf("group: got %v, want the orphan ended", found)
+	}
+}
+
 func TestOrphanWithoutARecordIsFoundByItsLock(t *testing.T) {
 	r := newRig(t, "polite:1")
 	p := r.start()
