@@ -208,12 +208,14 @@ func TestNewLeaseThatCannotBeWrittenIsNotUsed(t *testing.T) {
 	m.config.Disk = &onlyJobs{fullDisk: disk}
 	disk.set(true, true)
 	m.boot()
-	m.waitFor("polls with the old lease", func() bool {
-		return disk.refused() > 0 && s.is(func() bool {
-			q := s.polls[len(s.polls)-1]
-			return s.counts["hello"] > 1 && len(q.Jobs) == 1 && q.Jobs[0].Lease == lease
-		})
-	})
+	m.waitFor("the lease to be refused", func() bool { return disk.refused() > 0 })
+	n := s.count("next-command")
+	m.waitFor("polls after that", func() bool { return s.count("next-command") > n+3 })
+	s.mu.Lock()
+	if q := s.polls[len(s.polls)-1]; len(q.Jobs) != 1 || q.Jobs[0].Lease != lease {
+		t.Errorf("got jobs %+v in the poll, want the one with the lease that is on disk", q.Jobs)
+	}
+	s.mu.Unlock()
 	if n := s.count("resume"); n != 0 {
 		t.Errorf("got %d resumes with a lease that is not on disk", n)
 	}
