@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"restic-manager/agent/config"
+	"restic-manager/agent/spool"
 	"restic-manager/shared/wire"
 )
 
@@ -667,6 +668,7 @@ func TestRejections(t *testing.T) {
 		{"server's repository without its secrets", wire.KindBackup, nil, func(_ *fakeServer, _ *machine, j *fakeJob) {
 			j.offer.Repository.Name = wire.RepositoryServer
 		}, wire.CodeNoRepository},
+		{"disk nearly full", wire.KindBackup, nil, func(_ *fakeServer, m *machine, _ *fakeJob) { m.config.Disk = lowDisk{} }, wire.CodeNoSpace},
 		{"unknown kind", wire.KindBackup, nil, func(_ *fakeServer, _ *machine, j *fakeJob) { j.offer.Kind = "defrag" }, wire.CodeUnknownKind},
 		{"spec", wire.KindBackup, &wire.BackupSpec{Paths: []string{"relative"}}, nil, wire.CodeInvalidSpec},
 		{"clock", wire.KindUnlock, &wire.UnlockSpec{}, func(s *fakeServer, _ *machine, _ *fakeJob) { s.skew = time.Hour }, wire.CodeClockSkew},
@@ -697,6 +699,11 @@ func TestRejections(t *testing.T) {
 		})
 	}
 }
+
+// lowDisk takes what is written, and says that there is little room left.
+type lowDisk struct{ spool.OS }
+
+func (lowDisk) FreeBytes(string) (int64, error) { return minFree - 1, nil }
 
 func TestServersRepositoryStaysInMemory(t *testing.T) {
 	s, m := start(t)
