@@ -125,16 +125,17 @@ func (s *Store) settleLog(tx *database.Tx, jobID string) error {
 	if err != nil || !ok {
 		return err
 	}
-	return settle(tx, &row, j)
+	return settle(tx, &row, j.LogLines, j.LogSHA256)
 }
 
-// settle decides on a locked log: complete when all lines are in and the sums agree.
-func settle(tx *database.Tx, row *logRow, j jobRow) error {
-	if j.LogLines == nil || row.Complete || row.Problem != "" {
+// settle decides on a locked log: complete when all the lines that the host's result told of are in and the sums
+// agree. lines is nil before the result.
+func settle(tx *database.Tx, row *logRow, lines *int64, sha string) error {
+	if lines == nil || row.Complete || row.Problem != "" {
 		return nil
 	}
 	got := row.NextLine - 1
-	if got < *j.LogLines {
+	if got < *lines {
 		return nil
 	}
 	sum, err := restoreSum(row.SumState)
@@ -142,9 +143,9 @@ func settle(tx *database.Tx, row *logRow, j jobRow) error {
 		return err
 	}
 	switch {
-	case got > *j.LogLines:
-		row.Problem = fmt.Sprintf("the host said that it wrote %d lines, and sent %d", *j.LogLines, got)
-	case hex.EncodeToString(sum.Sum(nil)) != j.LogSHA256:
+	case got > *lines:
+		row.Problem = fmt.Sprintf("the host said that it wrote %d lines, and sent %d", *lines, got)
+	case hex.EncodeToString(sum.Sum(nil)) != sha:
 		row.Problem = "the sum of the lines differs from what the host said"
 	default:
 		row.Complete = true

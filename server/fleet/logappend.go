@@ -14,9 +14,10 @@ import (
 const (
 	// appendPortion bounds the batches that one transaction stores.
 	appendPortion = 32
-	// appendSlots is how many such transactions run at once: a second one, so that a batch whose log is locked
-	// by somebody else does not keep all others waiting.
-	appendSlots = 2
+	// appendSlow is when a transaction counts as held up, by a locked log or a slow disk: another one is begun
+	// beside it, at most appendSlots in all. Else there is one at a time: more would share less.
+	appendSlow  = 50 * time.Millisecond
+	appendSlots = 4
 	// appendTimeout bounds one such transaction. It is nobody's own: no caller's going away ends it.
 	appendTimeout = 30 * time.Second
 )
@@ -27,6 +28,7 @@ type appends struct {
 	mu      sync.Mutex // guards all below
 	waiting []*appending
 	storing int // goroutines that store; they end when nothing waits
+	slow    int // those of them that are held up
 }
 
 // appending is one batch on its way. reply and err may be read once done is closed.
@@ -67,24 +69,52 @@ func (s *Store) AppendLog(ctx context.Context, hostID, jobID, lease string, q wi
 
 // storeWaiting stores until nothing waits.
 func (s *Store) storeWaiting() {
+	w := s.appends
 	for {
-		batches := s.appends.take()
+		batches := w.take()
 		if len(batches) == 0 {
 			return
 		}
+		timer := time.AfterFunc(appendSlow, func() {
+			if w.holdUp() {
+				go s.storeWaiting()
+			}
+		})
 		s.storeBatches(batches)
+		if !timer.Stop() {
+			w.goOn()
+		}
 		for _, a := range batches {
 			close(a.done)
 		}
 	}
 }
 
-// put adds a batch; start is true when another goroutine is to store.
+// put adds a batch; start is true when a goroutine is to begin to store.
 func (w *appends) put(a *appending) (start bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.waiting = append(w.waiting, a)
-	if w.storing == appendSlots {
+	return w.start()
+}
+
+// holdUp notes that a goroutine is held up; start is true when another is to begin.
+func (w *appends) holdUp() (start bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.slow++
+	return len(w.waiting) > 0 && w.start()
+}
+
+// goOn takes back holdUp.
+func (w *appends) goOn() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.slow--
+}
+
+func (w *appends) start() bool {
+	if w.storing > w.slow || w.storing == appendSlots {
 		return false
 	}
 	w.storing++
@@ -104,11 +134,11 @@ func (w *appends) withdraw(a *appending) bool {
 }
 
 // take hands out what waits, the first of each job, in the order of the jobs' ids: the order in which their
-// logs are locked. Nothing means that the goroutine which asked is to end.
+// logs are locked. Nothing means that the goroutine which asked is to end: nothing waits, or another stores.
 func (w *appends) take() []*appending {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.waiting) == 0 {
+	if len(w.waiting) == 0 || w.storing > w.slow+1 {
 		w.storing--
 		return nil
 	}

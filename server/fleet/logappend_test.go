@@ -107,9 +107,6 @@ func TestTakeGivesOneBatchOfEachJob(t *testing.T) {
 	for _, id := range []string{"c", "a", "c", "b", "a"} {
 		w.put(&appending{jobID: id, q: wire.LogQuery{FirstLine: int64(len(w.waiting))}})
 	}
-	if w.storing != appendSlots {
-		t.Errorf("got %d goroutines, want %d", w.storing, appendSlots)
-	}
 	for _, want := range []string{"[a1 b3 c0]", "[a4 c2]", "[]"} {
 		var got []string
 		for _, a := range w.take() {
@@ -119,8 +116,8 @@ func TestTakeGivesOneBatchOfEachJob(t *testing.T) {
 			t.Errorf("got %v, want %s", got, want)
 		}
 	}
-	if w.storing != appendSlots-1 {
-		t.Errorf("nothing waits: got %d goroutines, want one less", w.storing)
+	if w.storing != 0 {
+		t.Errorf("nothing waits: got %d goroutines, want none", w.storing)
 	}
 	for i := range appendPortion + 5 {
 		w.put(&appending{jobID: fmt.Sprint(i)})
@@ -130,12 +127,50 @@ func TestTakeGivesOneBatchOfEachJob(t *testing.T) {
 	}
 }
 
+// TestBatchesWaitForOneTransactionUnlessItIsHeldUp: then another is begun, and one of them ends once both go on.
+func TestBatchesWaitForOneTransactionUnlessItIsHeldUp(t *testing.T) {
+	w := &appends{}
+	batch := func(id string) *appending { return &appending{jobID: id} }
+	if !w.put(batch("a")) || w.put(batch("b")) {
+		t.Error("the first batch begins a transaction, the second waits for it")
+	}
+	if got := len(w.take()); got != 2 {
+		t.Errorf("got %d, want both", got)
+	}
+	if w.holdUp() {
+		t.Error("held up while nothing waits: another was begun for nothing")
+	}
+	if !w.put(batch("c")) || w.put(batch("d")) {
+		t.Error("while one is held up, the next batch begins another, and only one")
+	}
+	if len(w.take()) != 2 || w.put(batch("e")) || !w.holdUp() {
+		t.Error("that one is held up too while a batch waits: one more is to begin")
+	}
+	w.goOn()
+	w.goOn()
+	for i, want := range []int{0, 0, 1} {
+		if got := len(w.take()); got != want {
+			t.Errorf("taker %d of three, none held up: got %d batches, want %d", i, got, want)
+		}
+	}
+	if w.take(); w.storing != 0 || w.slow != 0 {
+		t.Errorf("at the end: got %d storing, %d held up, want none", w.storing, w.slow)
+	}
+	for range appendSlots {
+		w.put(batch("f"))
+		w.holdUp()
+	}
+	if w.storing != appendSlots {
+		t.Errorf("all held up: got %d, want no more than %d", w.storing, appendSlots)
+	}
+}
+
 // TestAppendLogOfACallerThatLeftIsWithdrawn: its bytes are not read any more once the call has returned.
 func TestAppendLogOfACallerThatLeftIsWithdrawn(t *testing.T) {
 	each(t, func(t *testing.T, x *fixture) {
 		host := x.host("a")
 		id, file := x.runningJob(host), lines(2)
-		x.appends.storing = appendSlots // all are busy
+		x.appends.storing = 1 // busy
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		body := bytes.Join(file, nil)

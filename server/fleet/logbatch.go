@@ -13,10 +13,17 @@ import (
 	"restic-manager/shared/wire"
 )
 
-// appendJob is what an append needs to know of a job.
+// appendJob is what an append needs to know of a job. It is small: reading a whole row costs as much as the
+// rest of the transaction.
 type appendJob struct {
-	Row   jobRow     `gorm:"embedded"`
-	Clock *time.Time `gorm:"column:clock"`
+	ID                string
+	HostID            string
+	State             wire.State
+	Lease             string
+	CancelRequestedAt *time.Time
+	LogLines          *int64
+	LogSHA256         string `gorm:"column:log_sha256"`
+	Clock             *time.Time
 }
 
 const appendJobColumns = "id, host_id, state, lease, cancel_requested_at, log_lines, log_sha256"
@@ -103,7 +110,7 @@ func readClock(tx *database.Tx) error {
 
 // readAppendJobs reads the jobs once their logs are locked, so that no lease that has been replaced gets
 // through, and the clock with them. It locks nothing.
-func readAppendJobs(tx *database.Tx, batches []*appending) (map[string]*jobRow, error) {
+func readAppendJobs(tx *database.Tx, batches []*appending) (map[string]*appendJob, error) {
 	ids := jobsOf(batches)
 	var rows []appendJob
 	which, argument := among(tx, ids)
@@ -111,21 +118,21 @@ func readAppendJobs(tx *database.Tx, batches []*appending) (map[string]*jobRow, 
 	if err != nil {
 		return nil, fmt.Errorf("read the jobs %v: %w", ids, err)
 	}
-	found := map[string]*jobRow{}
+	found := map[string]*appendJob{}
 	for i := range rows {
-		found[rows[i].Row.ID] = &rows[i].Row
+		found[rows[i].ID] = &rows[i]
 		tx.SetNow(rows[i].Clock)
 	}
 	return found, nil
 }
 
 // admitBatch decides about one batch and fills its reply; stores is false when there is nothing to store.
-func (s *Store) admitBatch(a *appending, row *logRow, j *jobRow) (stores bool, err error) {
+func (s *Store) admitBatch(a *appending, row *logRow, j *appendJob) (stores bool, err error) {
 	a.reply = wire.LogReply{}
 	if row == nil || j == nil || j.HostID != a.hostID {
 		return false, errLeaseLost
 	}
-	if err := job.MayAppend(j.rules(), a.lease); err != nil {
+	if err := job.MayAppend(job.Job{State: j.State, Lease: j.Lease}, a.lease); err != nil {
 		return false, err
 	}
 	s.pulse.renewAt(a.jobID, a.lease, s.db.Clock())

@@ -16,7 +16,7 @@ func among(tx *database.Tx, ids []string) (condition string, argument any) {
 }
 
 // storeFresh writes what was admitted: the chunks and the cursors.
-func (s *Store) storeFresh(tx *database.Tx, fresh []*appending, logs map[string]*logRow, jobs map[string]*jobRow) error {
+func (s *Store) storeFresh(tx *database.Tx, fresh []*appending, logs map[string]*logRow, jobs map[string]*appendJob) error {
 	if len(fresh) == 0 {
 		return nil
 	}
@@ -34,7 +34,7 @@ func (s *Store) storeFresh(tx *database.Tx, fresh []*appending, logs map[string]
 	}
 	for _, a := range fresh {
 		tx.Notify(database.TopicLog(a.jobID))
-		if err := settle(tx, logs[a.jobID], *jobs[a.jobID]); err != nil {
+		if err := settle(tx, logs[a.jobID], jobs[a.jobID].LogLines, jobs[a.jobID].LogSHA256); err != nil {
 			return err
 		}
 	}
