@@ -139,6 +139,8 @@ func (s *Server) readBody(x *exchange, r *http.Request, limit int64, compressed 
 
 // receive reads what was sent, within bodyTimeout.
 func (s *Server) receive(x *exchange, r *http.Request, limit int64) (*buffer, error) {
+	began := time.Now()
+	defer func() { x.receiving += time.Since(began) }()
 	control := http.NewResponseController(x.ResponseWriter)
 	// Not every writer has deadlines (those of tests).
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))

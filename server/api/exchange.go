@@ -30,6 +30,7 @@ type exchange struct {
 	route     *Route
 	hostID    string           // of the agent that asks
 	principal access.Principal // who is signed in
+	receiving time.Duration    // how long the body took to arrive: the client's line, not the server
 	code      int              // status sent; 0: none yet
 	err       error            // what went wrong and is not the caller's doing
 }
@@ -148,16 +149,14 @@ func (s *Server) recovered(x *exchange) {
 // end logs and counts the request. Neither query nor headers are logged: they may hold secrets.
 func (s *Server) end(x *exchange, r *http.Request) {
 	took := time.Since(x.start)
-	pattern, level := "web", slog.LevelInfo
+	pattern := "web"
 	if x.route != nil {
 		pattern = x.route.Path
 	} else if isAPI(r.URL.Path) {
 		pattern = "unknown"
 	}
-	if x.route == nil || x.route.quiet {
-		level = slog.LevelDebug
-	}
 	s.metrics.observe(x.route, pattern, x.code, took)
+	level := x.level(took)
 	if !s.log.Enabled(r.Context(), level) {
 		return
 	}
@@ -172,6 +171,26 @@ func (s *Server) end(x *exchange, r *http.Request) {
 		attrs = append(attrs, slog.String("operator_id", x.principal.OperatorID))
 	}
 	s.log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// slow is when a call that does not wait took long enough to say so.
+const slow = time.Second
+
+// level is how much a request is worth in the log: what changes something is told, what only looks is not, and
+// what went wrong or took long stands out. 503 asks to come again, which a whole fleet does while the database is
+// away: the outage is told once, where it is found (outage.go).
+func (x *exchange) level(took time.Duration) slog.Level {
+	switch {
+	case x.code >= 500 && x.code != http.StatusServiceUnavailable:
+		return slog.LevelError
+	case x.code == http.StatusServiceUnavailable || x.route == nil:
+		return slog.LevelDebug
+	case took-x.receiving > slow && !x.route.mayTakeLong():
+		return slog.LevelWarn
+	case x.route.quiet || x.route.Method == http.MethodGet && x.code < 400:
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
 }
 
 func cut(s string, limit int) string { return s[:min(len(s), limit)] }

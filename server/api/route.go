@@ -59,7 +59,7 @@ type traits struct {
 	limited bool          // counts against the host's rate
 	status  int           // of success; 0: 200, or 204 without a body
 	gzip    bool          // worth compressing
-	quiet   bool          // too frequent to log at info
+	quiet   bool          // too frequent to log at info when it went well
 }
 
 // bind makes a route's handler and tells the contract of it.
@@ -82,10 +82,13 @@ func lasts(limit time.Duration) trait { return func(t *traits) { t.timeout = lim
 func status(code int) trait           { return func(t *traits) { t.status = code } }
 func small(t *traits)                 { t.limit = 64 << 10 }
 
+// usualTimeout is the time that a handler has, unless its row says otherwise.
+const usualTimeout = 30 * time.Second
+
 // route is one row.
 func route(method, path string, p Permission, id, summary string, b bind, ts ...trait) *Route {
 	r := &Route{Method: method, Path: path, Permission: p, ID: id, Summary: summary, bind: b,
-		traits: traits{limit: 1 << 20, timeout: 30 * time.Second}}
+		traits: traits{limit: 1 << 20, timeout: usualTimeout}}
 	for _, t := range ts {
 		t(&r.traits)
 	}
@@ -177,6 +180,9 @@ func (r *Route) noun() string {
 	}
 	return "server"
 }
+
+// mayTakeLong reports whether the call waits for something, or for its client.
+func (r *Route) mayTakeLong() bool { return r.waits || r.timeout > usualTimeout }
 
 // hasBody reports whether the method carries one.
 func (r *Route) hasBody() bool {
