@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -17,7 +16,7 @@ type world struct {
 	r     *rand.Rand
 	now   time.Time
 	n     int
-	trace []string
+	trace []traced
 
 	// The server.
 	state    wire.State
@@ -54,15 +53,21 @@ type world struct {
 
 func (w *world) fresh() string { w.n++; return random(w.n) }
 
+// traced is a line of the trace, made only when it is looked at.
+type traced struct {
+	format string
+	args   []any
+}
+
 func (w *world) log(format string, args ...any) {
-	w.trace = append(w.trace, fmt.Sprintf(format, args...))
+	w.trace = append(w.trace, traced{format, args})
 }
 
 func (w *world) fatal(format string, args ...any) {
 	w.t.Helper()
 	from := max(0, len(w.trace)-80)
 	for _, l := range w.trace[from:] {
-		w.t.Log(l)
+		w.t.Logf(l.format, l.args...)
 	}
 	w.t.Fatalf(format, args...)
 }
@@ -139,7 +144,7 @@ func (w *world) feed(e Event) bool {
 	for e != nil {
 		s, actions := Step(*w.agent, e, w.now, w.fresh())
 		*w.agent = s
-		w.log("%T %+v -> %+v (doing %q phase %s lease %.32s)", e, e, actions, s.Doing, s.Phase, s.Lease[28:])
+		w.log("%T %+v -> %+v (doing %q phase %s lease %s)", e, e, actions, s.Doing, s.Phase, s.Lease)
 		if err := obey(s, actions); err != nil {
 			w.fatal("%v", err)
 		}

@@ -3,6 +3,7 @@ package spool
 import (
 	"bytes"
 	"errors"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -167,5 +168,40 @@ func TestStrangeNamesInTheJobsFolderAreDamaged(t *testing.T) {
 	}
 	if names, err := s.Jobs(); err != nil || len(names) != 0 {
 		t.Errorf("jobs: got %v %v, want none", names, err)
+	}
+}
+
+// TestFolderOrLinkInAFilesPlaceIsDamage: it costs that job its run, and no other job anything.
+func TestFolderOrLinkInAFilesPlaceIsDamage(t *testing.T) {
+	for _, name := range []string{jobFile, claimPrefix + testNonce, claimPrefix + "01", groupFile, resultFile, finishFile} {
+		for kind, make := range map[string]func(path string) error{
+			"folder": func(path string) error { return os.Mkdir(path, 0o700) },
+			"link":   func(path string) error { return os.Symlink("/etc/hostname", path) },
+		} {
+			t.Run(name[:min(len(name), 8)]+" "+kind, func(t *testing.T) {
+				s, err := Open(OS{}, t.TempDir(), newClock().now)
+				must(t, err)
+				defer s.Close()
+				f := create(t, s, wire.PhaseStarting)
+				other := testJob(wire.PhaseAccepted)
+				other.Offer.JobID = "01999999-0000-7000-8000-00000000000b"
+				_, err = s.Create(other)
+				must(t, err)
+				if err := os.Remove(f.path(name)); err != nil && !os.IsNotExist(err) {
+					t.Fatal(err)
+				}
+				must(t, make(f.path(name)))
+				found, damaged, err := s.Scan()
+				must(t, err)
+				if len(found)+len(damaged) != 2 || len(damaged) != map[bool]int{true: 1}[name == jobFile] {
+					t.Errorf("scan: got %d found and %d damaged, want both jobs", len(found), len(damaged))
+				}
+				for _, facts := range found {
+					if facts.ID == testID && facts.MayStart() && name != finishFile {
+						t.Errorf("facts: got %+v, want a job that may not start", facts)
+					}
+				}
+			})
+		}
 	}
 }

@@ -84,9 +84,6 @@ func (f *Folder) Job() (Job, error) {
 			return Job{}, &DamagedError{f.path(jobFile), missing(info)}
 		}
 	}
-	if errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.EISDIR) {
-		return Job{}, &DamagedError{f.path(jobFile), err.Error()}
-	}
 	if err == nil && !j.valid(f.id) {
 		err = &DamagedError{f.path(jobFile), "it is not this job's"}
 	}

@@ -25,6 +25,7 @@ func FuzzRecovery(f *testing.F) {
 	add(dir+"/job.json", job, dir+"/claim-"+testNonce+".supervisor-1.tmp", claim)
 	add(dir+"/job.json", job[:50], dir+"/finish.json", string(seal([]byte("{}"))))
 	add(dir+"/job.json/x", "a folder where a file should be")
+	add(dir+"/job.json", job, dir+"/claim-01/x", claim, dir+"/result.json/x", "", dir+"/finish.json/x", "")
 	add("jobs/x", "a file", "finished/"+testID+"-1", "x", "finished/-", "", "aside/"+testID+"/job.json", job, "trash/a/b/c", "x")
 	add("ledger", "\n"+ledgerLine(testID, "run", time.Unix(1, 0)), "ledger-copy", "torn", "boot.json", "{}", "lock", "x")
 	add(dir+"/log.ndjson", "{}\n\x00\x00", dir+"/job.json", job, dir+"/progress.json", job, dir+"/cancel", "")

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"syscall"
 )
 
 // A sealed file is {"sha256":"<of the body>","body":<JSON>} and a newline: a torn or altered one is told
@@ -54,16 +55,17 @@ func unseal(b []byte) (body []byte, reason string) {
 	return body, ""
 }
 
-// readSealed returns a file's body: fs.ErrNotExist without the file, *DamagedError when it is torn.
+// readSealed returns a file's body: fs.ErrNotExist without the file, *DamagedError when it is torn, or no
+// file at all.
 func readSealed(d Disk, path string) ([]byte, error) {
 	f, err := d.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, noFile(path, err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxSealed+1))
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
+		return nil, noFile(path, fmt.Errorf("read %s: %w", path, err))
 	}
 	if len(b) > maxSealed {
 		return nil, &DamagedError{path, "it is too large"}
@@ -73,6 +75,15 @@ func readSealed(d Disk, path string) ([]byte, error) {
 		return nil, &DamagedError{path, reason}
 	}
 	return body, nil
+}
+
+// noFile makes damage of the error of a folder or a link in a file's place, or of a file in its folder's:
+// one such name must not keep the agent from all its jobs.
+func noFile(path string, err error) error {
+	if errors.Is(err, syscall.EISDIR) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENOTDIR) {
+		return &DamagedError{path, err.Error()}
+	}
+	return err
 }
 
 func readJSON(d Disk, path string, into any) error {

@@ -68,8 +68,10 @@ func tree(t *testing.T, files, size int) string {
 }
 
 func TestRealBackup(t *testing.T) {
+	t.Parallel()
 	for _, version := range []string{"0.14.0", "0.18.0"} {
 		t.Run(version, func(t *testing.T) {
+			t.Parallel()
 			a := access(t, version)
 			r := backupRig(t, a, tree(t, 25, 1000))
 			got := r.run()
@@ -95,8 +97,10 @@ func TestRealBackup(t *testing.T) {
 // TestPasswordIsNowhereToBeSeen holds a real restic in the middle and looks into every process of the
 // job, and into every file of the state folder.
 func TestPasswordIsNowhereToBeSeen(t *testing.T) {
+	t.Parallel()
 	for _, version := range []string{"0.14.0", "0.18.0"} {
 		t.Run(version, func(t *testing.T) {
+			t.Parallel()
 			a := access(t, version)
 			r := backupRig(t, a, tree(t, 3, 10))
 			// A pipe that nobody writes to keeps restic reading for ever.
@@ -167,6 +171,7 @@ func locks(t *testing.T, a restic.Access) int {
 }
 
 func TestLockOfAKilledResticIsRemoved(t *testing.T) {
+	t.Parallel()
 	a := access(t, "0.18.0")
 	source := t.TempDir()
 	b := make([]byte, 8<<20)

@@ -164,6 +164,7 @@ func wantState(t *testing.T, r spool.Result, state wire.State, code string) {
 }
 
 func TestSuccessLeavesResultLogAndLastProgress(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "status:1", "out:hello", "err:a word", "status:7", "summary", "exit:0")
 	got := r.run()
 	wantState(t, got, wire.StateSucceeded, "")
@@ -198,6 +199,7 @@ func TestSuccessLeavesResultLogAndLastProgress(t *testing.T) {
 }
 
 func TestExitCodesBecomeStates(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		steps []string
 		state wire.State
@@ -210,6 +212,7 @@ func TestExitCodesBecomeStates(t *testing.T) {
 		{[]string{"exit:11"}, wire.StateFailed, wire.CodeRepositoryLocked, 11},
 	} {
 		t.Run(strconv.Itoa(c.exit), func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, c.steps...)
 			got := r.run()
 			wantState(t, got, c.state, c.code)
@@ -221,6 +224,7 @@ func TestExitCodesBecomeStates(t *testing.T) {
 }
 
 func TestBackupWithoutASummaryIsAFailure(t *testing.T) {
+	t.Parallel()
 	for _, exit := range []int{0, 3} {
 		got := newRig(t, "out:done", "exit:"+strconv.Itoa(exit)).run()
 		wantState(t, got, wire.StateFailed, wire.CodeRestic)
@@ -228,6 +232,7 @@ func TestBackupWithoutASummaryIsAFailure(t *testing.T) {
 }
 
 func TestRestoreThatLeavesItsFolderEmptyIsAFailure(t *testing.T) {
+	t.Parallel()
 	for _, found := range []bool{false, true} {
 		r := newRig(t, "out:restoring", "exit:0")
 		r.order.Run.Kind, r.order.Run.Version = wire.KindRestore, restic.Version{Minor: 14}
@@ -244,6 +249,7 @@ func TestRestoreThatLeavesItsFolderEmptyIsAFailure(t *testing.T) {
 }
 
 func TestResticKilledByAnotherIsACrash(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "out:before", "crash")
 	got := r.run()
 	wantState(t, got, wire.StateFailed, wire.CodeCrashed)
@@ -253,6 +259,7 @@ func TestResticKilledByAnotherIsACrash(t *testing.T) {
 }
 
 func TestOddBytesGoIntoTheLogAsTheyAre(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "poison", "raw:no newline at the end", "summary", "exit:0")
 	r.run()
 	var got []string
@@ -270,6 +277,7 @@ func TestOddBytesGoIntoTheLogAsTheyAre(t *testing.T) {
 }
 
 func TestLineOfTenMegabytesIsCutAndTheSummaryIsRead(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "long:10000000", "summary", "exit:0")
 	got := r.run()
 	wantState(t, got, wire.StateSucceeded, "")
@@ -283,6 +291,7 @@ func TestLineOfTenMegabytesIsCutAndTheSummaryIsRead(t *testing.T) {
 }
 
 func TestLogIsBoundedAndRestIsCounted(t *testing.T) {
+	t.Parallel()
 	const lines = 200_000
 	r := newRig(t, "lines:"+strconv.Itoa(lines), "err:said after the limit", "summary", "exit:0")
 	r.order.Log = spool.LogLimits{Bytes: 1 << 20, ErrorBytes: 64 << 10}
@@ -312,6 +321,7 @@ func TestLogIsBoundedAndRestIsCounted(t *testing.T) {
 }
 
 func TestCancelBecomesSIGINTAndTheOwnRecord(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "polite:130")
 	p := r.start()
 	until(t, "restic runs", func() bool { return r.has(wire.StreamOut, "polite") })
@@ -327,6 +337,7 @@ func TestCancelBecomesSIGINTAndTheOwnRecord(t *testing.T) {
 }
 
 func TestSuccessStandsThoughASignalWasUnderWay(t *testing.T) {
+	t.Parallel()
 	for _, code := range []int{0, 3} {
 		r := newRig(t, "summary", "polite:"+strconv.Itoa(code))
 		p := r.start()
@@ -347,6 +358,7 @@ func TestSuccessStandsThoughASignalWasUnderWay(t *testing.T) {
 }
 
 func TestCancelOfADeafResticEndsInSIGKILL(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "deaf", "out:deaf", "hang")
 	r.order.Grace = 200 * time.Millisecond
 	p := r.start()
@@ -362,6 +374,7 @@ func TestCancelOfADeafResticEndsInSIGKILL(t *testing.T) {
 }
 
 func TestCancelBeforeResticRunsNone(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "out:must not run", "exit:0")
 	if err := r.folder.Cancel(); err != nil {
 		t.Fatal(err)
@@ -377,6 +390,7 @@ func TestCancelBeforeResticRunsNone(t *testing.T) {
 }
 
 func TestTimeLimitEndsRestic(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "polite:1")
 	r.order.Run.TimeLimit = 300 * time.Millisecond
 	got := r.run()
@@ -387,6 +401,7 @@ func TestTimeLimitEndsRestic(t *testing.T) {
 }
 
 func TestGrandchildThatHoldsThePipesIsEnded(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "grandchild", "summary", "exit:0")
 	got := r.run()
 	wantState(t, got, wire.StateSucceeded, "")
@@ -407,6 +422,7 @@ func TestGrandchildThatHoldsThePipesIsEnded(t *testing.T) {
 }
 
 func TestMissingResticIsSaid(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.order.Run.Path = filepath.Join(t.TempDir(), "no-restic")
 	wantState(t, r.run(), wire.StateFailed, wire.CodeResticMissing)
@@ -420,6 +436,7 @@ func TestMissingResticIsSaid(t *testing.T) {
 }
 
 func TestMissingSourcesFailBeforeRestic(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "out:must not run")
 	r.order.Run.Sources = []string{"/no/such/folder"}
 	wantState(t, r.run(), wire.StateFailed, wire.CodeSourceMissing)
@@ -429,6 +446,7 @@ func TestMissingSourcesFailBeforeRestic(t *testing.T) {
 }
 
 func TestAbandonedClaimIsNotRun(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "out:must not run")
 	if won, err := r.folder.Abandon(r.order.Nonce); err != nil || !won {
 		t.Fatalf("abandon: got %v %v, want it won", won, err)
@@ -447,6 +465,7 @@ func TestAbandonedClaimIsNotRun(t *testing.T) {
 }
 
 func TestSecondSupervisorAndAbandonLoseToTheFirst(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "polite:1")
 	p := r.start()
 	if _, err := Start(t.Context(), r.order); !errors.Is(err, ErrAlive) {
@@ -466,6 +485,7 @@ func TestSecondSupervisorAndAbandonLoseToTheFirst(t *testing.T) {
 }
 
 func TestJobInTheLedgerIsNotRunUnderANewNonce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "summary")
 	r.run()
 	j, err := r.folder.Job()
@@ -486,6 +506,7 @@ func TestJobInTheLedgerIsNotRunUnderANewNonce(t *testing.T) {
 }
 
 func TestOrderForAnotherStartIsRefused(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "out:must not run")
 	r.order.Nonce = spool.RandomHex()
 	if _, err := Start(t.Context(), r.order); !errors.Is(err, ErrClaimed) {
@@ -494,6 +515,7 @@ func TestOrderForAnotherStartIsRefused(t *testing.T) {
 }
 
 func TestSignalsToTheSupervisorDoNotEndIt(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "polite:0")
 	p := r.start()
 	until(t, "restic runs", func() bool { return r.has(wire.StreamOut, "polite") })
@@ -512,6 +534,7 @@ func TestSignalsToTheSupervisorDoNotEndIt(t *testing.T) {
 }
 
 func TestOrphanedResticIsFoundAndEnded(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		steps []string
@@ -520,6 +543,7 @@ func TestOrphanedResticIsFoundAndEnded(t *testing.T) {
 		{"deaf", []string{"deaf", "grandchild", "out:polite", "hang"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, c.steps...)
 			p := r.start()
 			until(t, "restic runs", func() bool { return r.has(wire.StreamOut, "polite") })
@@ -555,6 +579,7 @@ func TestOrphanedResticIsFoundAndEnded(t *testing.T) {
 }
 
 func TestReusedPidIsNeverSignalled(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "polite:1")
 	p := r.start()
 	until(t, "restic runs", func() bool { return r.has(wire.StreamOut, "polite") })
@@ -588,6 +613,7 @@ func TestReusedPidIsNeverSignalled(t *testing.T) {
 // TestRecordOfAnotherBootIsNotBelieved: even a stranger with the very pid and start is left alone, and the
 // orphan is found by its lock.
 func TestRecordOfAnotherBootIsNotBelieved(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "polite:1")
 	p := r.start()
 	until(t, "restic runs", func() bool { return r.has(wire.StreamOut, "polite") })
@@ -615,6 +641,7 @@ func TestRecordOfAnotherBootIsNotBelieved(t *testing.T) {
 }
 
 func TestOrphanWithoutARecordIsFoundByItsLock(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "polite:1")
 	p := r.start()
 	until(t, "restic runs", func() bool { return r.has(wire.StreamOut, "polite") })
@@ -638,6 +665,7 @@ func TestOrphanWithoutARecordIsFoundByItsLock(t *testing.T) {
 }
 
 func TestWaitReturnsWhenAnotherProcesssSupervisorIsGone(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "polite:1")
 	p := r.start()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -656,6 +684,7 @@ func TestWaitReturnsWhenAnotherProcesssSupervisorIsGone(t *testing.T) {
 
 // TestFullDiskDropsLinesAndTheResultArrives lets the kernel refuse what the supervisor writes beyond 64 KiB.
 func TestFullDiskDropsLinesAndTheResultArrives(t *testing.T) {
+	t.Parallel()
 	const lines = 50_000
 	goOn := filepath.Join(t.TempDir(), "go-on")
 	r := newRig(t, "out:begun", "wait:"+goOn, "lines:"+strconv.Itoa(lines), "summary", "exit:0")

@@ -81,6 +81,29 @@ func FuzzAppendRecord(f *testing.F) {
 	})
 }
 
+// FuzzParseRecord: whatever bytes an agent sends, nothing panics, and what is taken for a record says the same
+// when it is written again.
+func FuzzParseRecord(f *testing.F) {
+	for _, s := range []string{"", "{}", "null", `{"t":"2026-11-24T01:02:03Z","s":"out","text":"x"}`, `{"t":"2026-11-24T01:02:03.5Z","s":"err","b64":"/wA="}`,
+		`{"t":"2026-11-24T01:02:03Z","s":"out","text":"\\ud800"}`, `{"t":"2026-11-24T01:02:03Z","s":"x","b64":"!"}`, `{"t":"2026-11-24T01:02:03Z","s":"agent","text":"a","b64":"YQ=="}`, "{\"t\":\"torn"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		r, err := ParseRecord(line)
+		if err != nil {
+			return
+		}
+		b := AppendRecord(nil, at, StreamOut, r.Line(), MaxRecord)
+		again, err := ParseRecord(bytes.TrimSuffix(b, []byte("\n")))
+		if err != nil {
+			t.Fatalf("%q: written again as %q: %v", line, b, err)
+		}
+		if got := again.Line(); !bytes.Equal(got, r.Line()) && !bytes.HasSuffix(got, []byte(CutMarker)) {
+			t.Errorf("%q: got %q, want %q", line, got, r.Line())
+		}
+	})
+}
+
 func TestParseRecordRefusesWhatIsNone(t *testing.T) {
 	for _, s := range []string{"", "x", "{}", "[]", `{"s":1}`, `{"t":"yesterday","s":"out","text":""}`} {
 		if r, err := ParseRecord([]byte(s)); err == nil {
