@@ -164,7 +164,7 @@ func keepLateReport(tx *database.Tx, jobID, sum string, r wire.FinishRequest) er
 
 // listed commits the listing that rode on a finish, in a transaction of its own.
 func (s *Store) listed(ctx context.Context, hostID, jobID string, l *wire.Listing) {
-	err := s.db.Write(ctx, func(tx *database.Tx) error { return s.commitListingOnFinish(tx, hostID, jobID, l) })
+	err := s.commitListingOnFinish(ctx, hostID, l)
 	if err != nil {
 		s.log.Warn("the list of snapshots that came with a result was not taken; the agent lists again", "job", jobID, "host", hostID, "error", err)
 	}

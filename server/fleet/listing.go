@@ -8,7 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"slices"
+	"hash"
 	"strconv"
 	"time"
 
@@ -106,262 +106,121 @@ func readListing(tx *database.Tx, hostID, token string) (listingRow, error) {
 	return rows[0], nil
 }
 
+// maxListingParts bounds what one listing may take: 4 GiB of lines.
+const maxListingParts = 4096
+
 // PutListingPart stores part n, counted from 0, each after the one before it. Of snapshots that the
 // repository is known to hold only the ids are kept: a snapshot never changes under its id.
+//
+// Nothing is locked: a part never changes once it is there, and what is put after the commit is swept away with
+// its token. On PostgreSQL the parts are not logged, so that no part waits for the disk.
 func (s *Store) PutListingPart(ctx context.Context, hostID, token string, n int, body []byte) error {
-	return s.db.Write(ctx, func(tx *database.Tx) error {
-		l, err := readListing(tx, hostID, token)
-		if err != nil || l.CommittedAt != nil {
-			return err
+	if n < 0 || n >= maxListingParts {
+		return fault.Invalidf("a list has at most %d parts", maxListingParts)
+	}
+	l, before, err := s.listingAt(ctx, hostID, token, n)
+	if err != nil || l.CommittedAt != nil {
+		return err
+	}
+	known, err := s.known.small(s.db.Read(ctx), l.BaseRepository, l.BaseOrder)
+	if err != nil {
+		return err
+	}
+	part, err := splitPart(body, known)
+	if err != nil {
+		return err
+	}
+	before.Write(body)
+	state := sumState(before)
+	return s.db.WriteUntimed(ctx, func(tx *database.Tx) error {
+		done := tx.Exec(`INSERT INTO listing_parts (token, n, id_count, ids, fresh, byte_count, sum_state) VALUES (?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (token, n) DO NOTHING`, token, n, len(part.IDs)/idSize, part.IDs, part.Fresh, len(body), state)
+		if done.Error != nil {
+			return fmt.Errorf("store part %d of a listing: %w", n, done.Error)
 		}
-		known, err := s.known.of(tx, l.BaseRepository, l.BaseOrder)
-		if err != nil {
-			return err
+		if done.RowsAffected == 1 {
+			return nil
 		}
-		ids, fresh, err := splitPart(body, known)
-		if err != nil {
-			return err
-		}
-		sum := sha256.New()
-		if n > 0 {
-			var before [][]byte
-			if err := tx.Raw("SELECT sum_state FROM listing_parts WHERE token = ? AND n = ?", token, n-1).Scan(&before).Error; err != nil {
-				return fmt.Errorf("read a listing's parts: %w", err)
-			}
-			if len(before) != 1 {
-				return errListing
-			}
-			if sum, err = restoreSum(before[0]); err != nil {
-				return err
-			}
-		}
-		sum.Write(body)
-		state := sumState(sum)
 		var same [][]byte
 		if err := tx.Raw("SELECT sum_state FROM listing_parts WHERE token = ? AND n = ?", token, n).Scan(&same).Error; err != nil {
 			return fmt.Errorf("read a listing's parts: %w", err)
 		}
-		if len(same) == 1 {
-			if bytes.Equal(same[0], state) {
-				return nil
-			}
-			return errListing
+		if len(same) == 1 && bytes.Equal(same[0], state) {
+			return nil
 		}
-		return tx.Exec("INSERT INTO listing_parts (token, n, id_count, ids, fresh, byte_count, sum_state) VALUES (?, ?, ?, ?, ?, ?, ?)",
-			token, n, len(ids)/32, ids, fresh, len(body), state).Error
+		return errListing
 	})
+}
+
+// listingAt reads a token, and the sum of the parts before n. Without the part before there is none.
+func (s *Store) listingAt(ctx context.Context, hostID, token string, n int) (listingRow, hash.Hash, error) {
+	var rows []struct {
+		Row      listingRow `gorm:"embedded"`
+		SumState []byte
+	}
+	if !wire.IsRandomHex(token) {
+		return listingRow{}, nil, errListing
+	}
+	err := s.db.Read(ctx).Raw(`SELECT listings.*, p.sum_state FROM listings LEFT JOIN listing_parts p ON p.token = listings.token AND p.n = ?
+		WHERE listings.token = ? AND listings.host_id = ?`, n-1, token, hostID).Scan(&rows).Error
+	switch {
+	case err != nil:
+		return listingRow{}, nil, fmt.Errorf("read a listing: %w", err)
+	case len(rows) == 0:
+		return listingRow{}, nil, errListing
+	case n == 0 || rows[0].Row.CommittedAt != nil:
+		return rows[0].Row, sha256.New(), nil
+	case rows[0].SumState == nil:
+		return listingRow{}, nil, errListing
+	}
+	sum, err := restoreSum(rows[0].SumState)
+	return rows[0].Row, sum, err
+}
+
+// listingPart is a part of a list: the ids of all its lines, idSize bytes each, and the lines themselves of those
+// that were not known, both in their order.
+type listingPart struct {
+	IDs   []byte `gorm:"column:ids"`
+	Fresh []byte `gorm:"column:fresh"`
+}
+
+// splitPart takes a part's lines apart.
+func splitPart(body []byte, known idSet) (listingPart, error) {
+	p := listingPart{IDs: []byte{}, Fresh: []byte{}} // never NULL
+	if len(body) > 0 && body[len(body)-1] != '\n' {
+		return p, fault.Invalidf("a part holds whole lines, one snapshot each")
+	}
+	for line := range bytes.Lines(body) {
+		id, err := lineID(line)
+		if err != nil {
+			return p, err
+		}
+		p.IDs = append(p.IDs, id[:]...)
+		if !known.has(id) {
+			p.Fresh = append(p.Fresh, line...)
+		}
+	}
+	return p, nil
 }
 
 // idPrefix begins each line as encoding/json writes wire.Snapshot.
 var idPrefix = []byte(`{"id":"`)
 
-// splitPart gives the 32-byte ids of all lines, and the lines whose ids are not known. A line that begins as
-// usual is not decoded for its id.
-func splitPart(body []byte, known map[[32]byte]struct{}) (ids, fresh []byte, err error) {
-	if len(body) > 0 && body[len(body)-1] != '\n' {
-		return nil, nil, fault.Invalidf("a part holds whole lines, one snapshot each")
-	}
-	for line := range bytes.Lines(body) {
-		var text []byte
-		if bytes.HasPrefix(line, idPrefix) && len(line) > len(idPrefix)+65 && line[len(idPrefix)+64] == '"' {
-			text = line[len(idPrefix) : len(idPrefix)+64]
-		} else {
-			var one struct {
-				ID string `json:"id"`
-			}
-			if err := json.Unmarshal(line, &one); err != nil {
-				return nil, nil, fault.Invalidf("a line of the list is not a snapshot")
-			}
-			text = []byte(one.ID)
+// lineID is the id of a snapshot's line. A line that begins as usual is not decoded for it.
+func lineID(line []byte) (id snapshotID, err error) {
+	var text []byte
+	if end := len(idPrefix) + 2*idSize; bytes.HasPrefix(line, idPrefix) && len(line) > end && line[end] == '"' {
+		text = line[len(idPrefix):end]
+	} else {
+		var one struct {
+			ID string `json:"id"`
 		}
-		var id [32]byte
-		if !wire.IsSHA256(string(text)) {
-			return nil, nil, fault.Invalidf("a snapshot's id is not 64 hex digits")
+		if err := json.Unmarshal(line, &one); err != nil {
+			return id, fault.Invalidf("a line of the list is not a snapshot")
 		}
-		if _, err := hex.Decode(id[:], text); err != nil {
-			return nil, nil, err
-		}
-		ids = append(ids, id[:]...)
-		if _, ok := known[id]; !ok {
-			fresh = append(fresh, line...)
-		}
+		text = []byte(one.ID)
 	}
-	if ids == nil {
-		ids = []byte{}
-	}
-	if fresh == nil {
-		fresh = []byte{}
-	}
-	return ids, fresh, nil
-}
-
-// CommitListing replaces the list of the repository by what the parts hold. With Error set there is no list: the
-// host shows why. A repeat of a commit changes nothing.
-func (s *Store) CommitListing(ctx context.Context, hostID, token string, r wire.CommitRequest) error {
-	if r.Error == "" && !wire.IsSHA256(r.RepositoryID) {
-		return fault.Invalidf("repository_id: give restic's own id of the repository, 64 hex digits")
-	}
-	var committed *knownCommit
-	err := s.db.Write(ctx, func(tx *database.Tx) error {
-		committed = nil
-		l, err := readListing(tx, hostID, token)
-		if err != nil || l.CommittedAt != nil {
-			return err
-		}
-		if r.Error != "" {
-			return s.listingFailed(tx, hostID, r.Error)
-		}
-		ids, fresh, err := readParts(tx, token, r)
-		if err != nil {
-			return err
-		}
-		committed, err = s.commitListing(tx, l, r.RepositoryID, ids, fresh)
-		return err
-	})
-	if err == nil && committed != nil {
-		s.known.offer(r.RepositoryID, committed.order, committed.ids)
-	}
-	return err
-}
-
-func (s *Store) listingFailed(tx *database.Tx, hostID, why string) error {
-	err := tx.Exec("UPDATE hosts SET listing_error = ? WHERE id = ?", cleanLine(why, 1000), hostID).Error
-	if err != nil {
-		return fmt.Errorf("record that a listing failed: %w", err)
-	}
-	tx.Notify(database.TopicHost(hostID), database.TopicSnapshots(hostID))
-	return nil
-}
-
-// readParts collects a whole listing: all parts are there, and their count and sum are as said.
-func readParts(tx *database.Tx, token string, r wire.CommitRequest) (ids, fresh []byte, err error) {
-	var parts []struct {
-		N        int
-		IDs      []byte `gorm:"column:ids"`
-		Fresh    []byte
-		SumState []byte
-	}
-	if err := tx.Raw("SELECT n, ids, fresh, sum_state FROM listing_parts WHERE token = ? ORDER BY n", token).Scan(&parts).Error; err != nil {
-		return nil, nil, fmt.Errorf("read a listing's parts: %w", err)
-	}
-	sum := sha256.New()
-	for _, p := range parts {
-		ids = append(ids, p.IDs...)
-		fresh = append(fresh, p.Fresh...)
-	}
-	if len(parts) > 0 {
-		if sum, err = restoreSum(parts[len(parts)-1].SumState); err != nil {
-			return nil, nil, err
-		}
-	}
-	if len(parts) != r.Parts || len(ids)/32 != r.Count || hex.EncodeToString(sum.Sum(nil)) != r.SHA256 {
-		return nil, nil, errListing // parts were lost, or are others: list anew
-	}
-	return ids, fresh, nil
-}
-
-// commitListingOnFinish commits a list that rode on a finish.
-func (s *Store) commitListingOnFinish(tx *database.Tx, hostID, _ string, r *wire.Listing) error {
-	if !wire.IsSHA256(r.RepositoryID) {
-		return fault.Invalidf("repository_id: give restic's own id of the repository, 64 hex digits")
-	}
-	l, err := readListing(tx, hostID, r.Token)
-	if err != nil || l.CommittedAt != nil {
-		return err
-	}
-	var body bytes.Buffer
-	for _, one := range r.Snapshots {
-		if err := json.Compact(&body, one); err != nil {
-			return fault.Invalidf("a snapshot of the list is not JSON")
-		}
-		body.WriteByte('\n')
-	}
-	known, err := s.known.of(tx, l.BaseRepository, l.BaseOrder)
-	if err != nil {
-		return err
-	}
-	ids, fresh, err := splitPart(body.Bytes(), known)
-	if err != nil {
-		return err
-	}
-	_, err = s.commitListing(tx, l, r.RepositoryID, ids, fresh)
-	return err
-}
-
-// knownCommit is what a commit leaves, to be remembered once it has happened.
-type knownCommit struct {
-	order int64
-	ids   map[[32]byte]struct{}
-}
-
-// commitListing writes the difference between what the repository's list is and what it is to be.
-func (s *Store) commitListing(tx *database.Tx, l listingRow, repository string, ids, fresh []byte) (*knownCommit, error) {
-	err := tx.Exec("INSERT INTO repositories (id, created_at) VALUES (?, ?) ON CONFLICT (id) DO NOTHING", repository, tx.Now).Error
-	if err != nil {
-		return nil, fmt.Errorf("record repository %s: %w", repository, err)
-	}
-	var orders []int64
-	if err := tx.Raw("SELECT listing_order FROM repositories WHERE id = ?"+forUpdate(tx), repository).Scan(&orders).Error; err != nil {
-		return nil, fmt.Errorf("lock repository %s: %w", repository, err)
-	}
-	if len(orders) != 1 || orders[0] > l.DrawnOrder {
-		return nil, errListing
-	}
-	if l.BaseRepository != "" && l.BaseRepository != repository {
-		return nil, errListing // the parts were thinned by another repository's list
-	}
-	had, err := s.known.of(tx, repository, orders[0])
-	if err != nil {
-		return nil, err
-	}
-	d := difference(had, ids)
-	touched, err := d.write(tx, repository, fresh)
-	if err != nil {
-		return nil, err
-	}
-	// The counter's row stays locked until the end: whoever draws waits for it.
-	order, err := nextOrder(tx)
-	if err != nil {
-		return nil, err
-	}
-	err = tx.Exec("UPDATE repositories SET listing_order = ?, refreshed_at = ?, snapshot_count = ? WHERE id = ?",
-		order, l.DrawnAt, len(d.all), repository).Error
-	if err != nil {
-		return nil, fmt.Errorf("date the list of repository %s: %w", repository, err)
-	}
-	if err := s.tellHosts(tx, l.HostID, repository, touched); err != nil {
-		return nil, err
-	}
-	if err := tx.Exec("UPDATE listings SET committed_at = ? WHERE token = ?", tx.Now, l.Token).Error; err != nil {
-		return nil, fmt.Errorf("commit a listing: %w", err)
-	}
-	if err := tx.Exec("DELETE FROM listing_parts WHERE token = ?", l.Token).Error; err != nil {
-		return nil, fmt.Errorf("commit a listing: %w", err)
-	}
-	return &knownCommit{order, d.all}, nil
-}
-
-// tellHosts links the host to the repository, and counts and wakes every host of it.
-func (s *Store) tellHosts(tx *database.Tx, hostID, repository string, touched bool) error {
-	done := tx.Exec("UPDATE hosts SET repository_id = ?, listing_error = '' WHERE id = ? AND (repository_id IS NULL OR repository_id <> ? OR listing_error <> '')",
-		repository, hostID, repository)
-	if done.Error != nil {
-		return fmt.Errorf("link host %s to its repository: %w", hostID, done.Error)
-	}
-	var hosts []string
-	if err := tx.Raw("SELECT id FROM hosts WHERE repository_id = ? ORDER BY id", repository).Scan(&hosts).Error; err != nil {
-		return fmt.Errorf("find the hosts of repository %s: %w", repository, err)
-	}
-	if touched || done.RowsAffected > 0 {
-		if err := countSnapshots(tx, "repository_id = ?", repository); err != nil {
-			return err
-		}
-	}
-	tx.Notify(database.TopicHosts)
-	for _, h := range hosts {
-		tx.Notify(database.TopicHost(h), database.TopicSnapshots(h))
-	}
-	return nil
+	return parseID(string(text))
 }
 
 // CleanListings forgets old tokens, and the parts of those that never came to a commit.
@@ -378,28 +237,4 @@ func (s *Store) CleanListings(ctx context.Context) (removed int64, err error) {
 		return 0, fmt.Errorf("clean listings: %w", err)
 	}
 	return removed, nil
-}
-
-// diff is what separates two lists.
-type diff struct {
-	all     map[[32]byte]struct{} // the new list
-	added   map[[32]byte]struct{}
-	removed [][32]byte
-}
-
-func difference(had map[[32]byte]struct{}, ids []byte) diff {
-	d := diff{all: make(map[[32]byte]struct{}, len(ids)/32), added: map[[32]byte]struct{}{}}
-	for id := range slices.Chunk(ids, 32) {
-		k := [32]byte(id)
-		d.all[k] = struct{}{}
-		if _, ok := had[k]; !ok {
-			d.added[k] = struct{}{}
-		}
-	}
-	for k := range had {
-		if _, ok := d.all[k]; !ok {
-			d.removed = append(d.removed, k)
-		}
-	}
-	return d
 }

@@ -1,101 +1,17 @@
 package fleet
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"slices"
-	"sync"
 	"time"
 
 	"gorm.io/gorm"
 
-	"restic-manager/server/database"
 	"restic-manager/server/fault"
 	"restic-manager/shared/wire"
 )
-
-// write brings the stored list to the new one: removes what is gone, adds what is new from its lines. touched is
-// false when nothing changed.
-func (d diff) write(tx *database.Tx, repository string, fresh []byte) (touched bool, err error) {
-	for ids := range slices.Chunk(d.removed, 500) {
-		hexes := make([]string, len(ids))
-		for i, id := range ids {
-			hexes[i] = hex.EncodeToString(id[:])
-		}
-		if err := tx.Exec("DELETE FROM snapshots WHERE repository_id = ? AND id IN ?", repository, hexes).Error; err != nil {
-			return false, fmt.Errorf("remove snapshots of repository %s: %w", repository, err)
-		}
-	}
-	missing := make(map[[32]byte]struct{}, len(d.added))
-	for k := range d.added {
-		missing[k] = struct{}{}
-	}
-	var rows []snapshotRow
-	flush := func() error {
-		if len(rows) == 0 {
-			return nil
-		}
-		err := tx.CreateInBatches(rows, 500).Error
-		rows = rows[:0]
-		if err != nil {
-			return fmt.Errorf("add snapshots of repository %s: %w", repository, err)
-		}
-		return nil
-	}
-	for line := range bytes.Lines(fresh) {
-		var w wire.Snapshot
-		if err := json.Unmarshal(line, &w); err != nil {
-			return false, fault.Invalidf("a line of the list is not a snapshot")
-		}
-		if !wire.IsSHA256(w.ID) {
-			return false, fault.Invalidf("a snapshot's id is not 64 hex digits")
-		}
-		var id [32]byte
-		if _, err := hex.Decode(id[:], []byte(w.ID)); err != nil {
-			return false, err
-		}
-		if _, ok := missing[id]; !ok {
-			continue
-		}
-		delete(missing, id)
-		row, err := newSnapshotRow(repository, w)
-		if err != nil {
-			return false, err
-		}
-		if rows = append(rows, row); len(rows) == 500 {
-			if err := flush(); err != nil {
-				return false, err
-			}
-		}
-	}
-	if len(missing) > 0 {
-		return false, errListing // a line was left out as known, and is not known any more
-	}
-	if err := flush(); err != nil {
-		return false, err
-	}
-	if len(d.added) == 0 && len(d.removed) == 0 {
-		return false, nil
-	}
-	return true, countHostnames(tx, repository)
-}
-
-// countHostnames counts a repository's snapshots of each hostname, from the index alone.
-func countHostnames(tx *database.Tx, repository string) error {
-	if err := tx.Exec("DELETE FROM repository_hostnames WHERE repository_id = ?", repository).Error; err != nil {
-		return fmt.Errorf("count the snapshots of repository %s: %w", repository, err)
-	}
-	err := tx.Exec(`INSERT INTO repository_hostnames (repository_id, hostname, snapshot_count)
-		SELECT repository_id, hostname, count(*) FROM snapshots WHERE repository_id = ? GROUP BY repository_id, hostname`, repository).Error
-	if err != nil {
-		return fmt.Errorf("count the snapshots of repository %s: %w", repository, err)
-	}
-	return nil
-}
 
 // snapshotRow is a snapshot as it is stored; lists and the summary are JSON.
 type snapshotRow struct {
@@ -233,75 +149,4 @@ func readSnapshots(db *gorm.DB, page *SnapshotPage, hostID string, all bool, p P
 		page.Snapshots = append(page.Snapshots, o)
 	}
 	return nil
-}
-
-// knownSnapshots remembers the ids of a few repositories' lists, each under the order of its last commit:
-// another order is another list.
-type knownSnapshots struct {
-	mu    sync.Mutex // guards lists
-	lists map[string]knownList
-}
-
-type knownList struct {
-	order int64
-	used  time.Time
-	ids   map[[32]byte]struct{}
-}
-
-// rememberedLists bounds the memory: a list of 100,000 takes about 5 MB.
-const rememberedLists = 8
-
-func newKnownSnapshots() *knownSnapshots { return &knownSnapshots{lists: map[string]knownList{}} }
-
-// of is the list of ids as of that commit; errListing when there was a later one. The map is not to be
-// changed. No repository is the empty list.
-func (k *knownSnapshots) of(tx *database.Tx, repository string, order int64) (map[[32]byte]struct{}, error) {
-	if repository == "" {
-		return nil, nil
-	}
-	k.mu.Lock()
-	l, ok := k.lists[repository]
-	k.mu.Unlock()
-	if ok && l.order == order { // the table may be further on; then the commit is refused
-		return l.ids, nil
-	}
-	var orders []int64
-	if err := tx.Raw("SELECT listing_order FROM repositories WHERE id = ?", repository).Scan(&orders).Error; err != nil {
-		return nil, fmt.Errorf("read repository %s: %w", repository, err)
-	}
-	if len(orders) != 1 || orders[0] != order {
-		return nil, errListing
-	}
-	var hexes []string
-	if err := tx.Raw("SELECT id FROM snapshots WHERE repository_id = ?", repository).Scan(&hexes).Error; err != nil {
-		return nil, fmt.Errorf("read the list of repository %s: %w", repository, err)
-	}
-	ids := make(map[[32]byte]struct{}, len(hexes))
-	for _, h := range hexes {
-		var id [32]byte
-		if _, err := hex.Decode(id[:], []byte(h)); err != nil {
-			return nil, fmt.Errorf("the list of repository %s holds a strange id: %w", repository, err)
-		}
-		ids[id] = struct{}{}
-	}
-	k.offer(repository, order, ids)
-	return ids, nil
-}
-
-// offer remembers a committed list. One that might still be rolled back must not come here: its order would
-// be given to another list.
-func (k *knownSnapshots) offer(repository string, order int64, ids map[[32]byte]struct{}) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	now := time.Now()
-	k.lists[repository] = knownList{order: order, used: now, ids: ids}
-	for len(k.lists) > rememberedLists {
-		oldest := ""
-		for r, l := range k.lists {
-			if oldest == "" || l.used.Before(k.lists[oldest].used) {
-				oldest = r
-			}
-		}
-		delete(k.lists, oldest)
-	}
 }

@@ -1,0 +1,218 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"restic-manager/server/database"
+	"restic-manager/server/fault"
+	"restic-manager/shared/wire"
+)
+
+var errRepositoryID = fault.Invalidf("repository_id: give restic's own id of the repository, 64 hex digits")
+
+// CommitListing replaces the list of the repository by what the parts hold. With Error set there is no list: the
+// host shows why. A repeat of a commit changes nothing.
+func (s *Store) CommitListing(ctx context.Context, hostID, token string, r wire.CommitRequest) error {
+	if r.Error == "" && !wire.IsSHA256(r.RepositoryID) {
+		return errRepositoryID
+	}
+	return s.commitList(ctx, func(tx *database.Tx) (knownCommit, error) {
+		l, err := readListing(tx, hostID, token)
+		if err != nil || l.CommittedAt != nil {
+			return knownCommit{}, err
+		}
+		if r.Error != "" {
+			return knownCommit{}, s.listingFailed(tx, hostID, r.Error)
+		}
+		if err := checkParts(tx, token, r); err != nil {
+			return knownCommit{}, err
+		}
+		return s.commitListing(tx, l, r.RepositoryID, func(yield func(listingPart) error) error { return storedParts(tx, token, yield) })
+	})
+}
+
+// commitListingOnFinish commits a list that rode on a finish.
+func (s *Store) commitListingOnFinish(ctx context.Context, hostID string, r *wire.Listing) error {
+	if !wire.IsSHA256(r.RepositoryID) {
+		return errRepositoryID
+	}
+	var body bytes.Buffer
+	for _, one := range r.Snapshots {
+		if err := json.Compact(&body, one); err != nil {
+			return fault.Invalidf("a snapshot of the list is not JSON")
+		}
+		body.WriteByte('\n')
+	}
+	part, err := splitPart(body.Bytes(), nil)
+	if err != nil {
+		return err
+	}
+	return s.commitList(ctx, func(tx *database.Tx) (knownCommit, error) {
+		l, err := readListing(tx, hostID, r.Token)
+		if err != nil || l.CommittedAt != nil {
+			return knownCommit{}, err
+		}
+		return s.commitListing(tx, l, r.RepositoryID, func(yield func(listingPart) error) error { return yield(part) })
+	})
+}
+
+// commitList remembers the list once its transaction has happened.
+func (s *Store) commitList(ctx context.Context, commit func(tx *database.Tx) (knownCommit, error)) error {
+	var done knownCommit
+	err := s.db.Write(ctx, func(tx *database.Tx) (err error) {
+		done, err = commit(tx)
+		return err
+	})
+	if err == nil && done.repository != "" {
+		s.known.offer(done.repository, done.order, done.ids)
+	}
+	return err
+}
+
+func (s *Store) listingFailed(tx *database.Tx, hostID, why string) error {
+	err := tx.Exec("UPDATE hosts SET listing_error = ? WHERE id = ?", cleanLine(why, 1000), hostID).Error
+	if err != nil {
+		return fmt.Errorf("record that a listing failed: %w", err)
+	}
+	tx.Notify(database.TopicHost(hostID), database.TopicSnapshots(hostID))
+	return nil
+}
+
+// checkParts: all parts are there, and their count and sum are as said.
+func checkParts(tx *database.Tx, token string, r wire.CommitRequest) error {
+	var got struct{ Parts, Count int }
+	err := tx.Raw("SELECT count(*) AS parts, coalesce(sum(id_count), 0) AS count FROM listing_parts WHERE token = ?", token).Scan(&got).Error
+	if err != nil {
+		return fmt.Errorf("count a listing's parts: %w", err)
+	}
+	h := sha256.New()
+	if got.Parts > 0 {
+		var states [][]byte
+		if err := tx.Raw("SELECT sum_state FROM listing_parts WHERE token = ? AND n = ?", token, got.Parts-1).Scan(&states).Error; err != nil {
+			return fmt.Errorf("read a listing's sum: %w", err)
+		}
+		if len(states) != 1 {
+			return errListing
+		}
+		if h, err = restoreSum(states[0]); err != nil {
+			return err
+		}
+	}
+	if got.Parts != r.Parts || got.Count != r.Count || hex.EncodeToString(h.Sum(nil)) != r.SHA256 {
+		return errListing // parts were lost, or are others: list anew
+	}
+	return nil
+}
+
+// partsAtOnce is how many parts one query reads: with as many bodies at most.
+const partsAtOnce = 4
+
+// storedParts gives a listing's parts in their order; a few are in memory at a time.
+func storedParts(tx *database.Tx, token string, yield func(listingPart) error) error {
+	for n := 0; ; n += partsAtOnce {
+		var parts []listingPart
+		err := tx.Raw("SELECT ids, fresh FROM listing_parts WHERE token = ? AND n >= ? AND n < ? ORDER BY n", token, n, n+partsAtOnce).Scan(&parts).Error
+		if err != nil {
+			return fmt.Errorf("read a listing's parts: %w", err)
+		}
+		for _, p := range parts {
+			if err := yield(p); err != nil {
+				return err
+			}
+		}
+		if len(parts) < partsAtOnce {
+			return nil
+		}
+	}
+}
+
+// knownCommit is what a commit leaves, to be remembered once it has happened. The zero value is none.
+type knownCommit struct {
+	repository string
+	order      int64
+	ids        idSet
+}
+
+// commitListing writes the difference between what the repository's list is and what it is to be.
+func (s *Store) commitListing(tx *database.Tx, l listingRow, repository string, parts func(func(listingPart) error) error) (knownCommit, error) {
+	had, err := s.lockList(tx, l, repository)
+	if err != nil {
+		return knownCommit{}, err
+	}
+	d := newDifference(tx, repository, had)
+	if err := parts(d.add); err != nil {
+		return knownCommit{}, err
+	}
+	touched, err := d.end()
+	if err != nil {
+		return knownCommit{}, err
+	}
+	if err := s.tellHosts(tx, l.HostID, repository, touched); err != nil {
+		return knownCommit{}, err
+	}
+	// The counter's row stays locked until the end: whoever draws waits for it.
+	order, err := nextOrder(tx)
+	if err != nil {
+		return knownCommit{}, err
+	}
+	err = tx.Exec("UPDATE repositories SET listing_order = ?, refreshed_at = ?, snapshot_count = ? WHERE id = ?",
+		order, l.DrawnAt, len(d.all), repository).Error
+	if err != nil {
+		return knownCommit{}, fmt.Errorf("date the list of repository %s: %w", repository, err)
+	}
+	if err := tx.Exec("UPDATE listings SET committed_at = ? WHERE token = ?", tx.Now, l.Token).Error; err != nil {
+		return knownCommit{}, fmt.Errorf("commit a listing: %w", err)
+	}
+	if err := tx.Exec("DELETE FROM listing_parts WHERE token = ?", l.Token).Error; err != nil {
+		return knownCommit{}, fmt.Errorf("commit a listing: %w", err)
+	}
+	return knownCommit{repository, order, d.all}, nil
+}
+
+// lockList locks the repository, which is made when it is new, and gives the ids of its list; errListing when
+// that is newer than the token.
+func (s *Store) lockList(tx *database.Tx, l listingRow, repository string) (idSet, error) {
+	if l.BaseRepository != "" && l.BaseRepository != repository {
+		return nil, errListing // the parts were thinned by another repository's list
+	}
+	err := tx.Exec("INSERT INTO repositories (id, created_at) VALUES (?, ?) ON CONFLICT (id) DO NOTHING", repository, tx.Now).Error
+	if err != nil {
+		return nil, fmt.Errorf("record repository %s: %w", repository, err)
+	}
+	var orders []int64
+	if err := tx.Raw("SELECT listing_order FROM repositories WHERE id = ?"+forUpdate(tx), repository).Scan(&orders).Error; err != nil {
+		return nil, fmt.Errorf("lock repository %s: %w", repository, err)
+	}
+	if len(orders) != 1 || orders[0] > l.DrawnOrder {
+		return nil, errListing
+	}
+	return s.known.of(tx.DB, repository, orders[0])
+}
+
+// tellHosts links the host to the repository, and counts and wakes every host of it.
+func (s *Store) tellHosts(tx *database.Tx, hostID, repository string, touched bool) error {
+	done := tx.Exec("UPDATE hosts SET repository_id = ?, listing_error = '' WHERE id = ? AND (repository_id IS NULL OR repository_id <> ? OR listing_error <> '')",
+		repository, hostID, repository)
+	if done.Error != nil {
+		return fmt.Errorf("link host %s to its repository: %w", hostID, done.Error)
+	}
+	var hosts []string
+	if err := tx.Raw("SELECT id FROM hosts WHERE repository_id = ? ORDER BY id", repository).Scan(&hosts).Error; err != nil {
+		return fmt.Errorf("find the hosts of repository %s: %w", repository, err)
+	}
+	if touched || done.RowsAffected > 0 {
+		if err := countSnapshots(tx, "repository_id = ?", repository); err != nil {
+			return err
+		}
+	}
+	tx.Notify(database.TopicHosts)
+	for _, h := range hosts {
+		tx.Notify(database.TopicHost(h), database.TopicSnapshots(h))
+	}
+	return nil
+}
