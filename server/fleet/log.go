@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding"
-	"encoding/hex"
 	"fmt"
 	"hash"
 
@@ -131,25 +130,15 @@ func (s *Store) settleLog(tx *database.Tx, jobID string) error {
 // settle decides on a locked log: complete when all the lines that the host's result told of are in and the sums
 // agree. lines is nil before the result.
 func settle(tx *database.Tx, row *logRow, lines *int64, sha string) error {
-	if lines == nil || row.Complete || row.Problem != "" {
+	if lines == nil {
 		return nil
 	}
-	got := row.NextLine - 1
-	if got < *lines {
-		return nil
-	}
-	sum, err := restoreSum(row.SumState)
-	if err != nil {
+	was := row.rules()
+	now, err := was.Settle(*lines, sha, row.sum)
+	if err != nil || now == was {
 		return err
 	}
-	switch {
-	case got > *lines:
-		row.Problem = fmt.Sprintf("the host said that it wrote %d lines, and sent %d", *lines, got)
-	case hex.EncodeToString(sum.Sum(nil)) != sha:
-		row.Problem = "the sum of the lines differs from what the host said"
-	default:
-		row.Complete = true
-	}
+	row.Complete, row.Problem = now.Complete, now.Problem
 	err = tx.Exec("UPDATE logs SET complete = ?, problem = ?, updated_at = ? WHERE job_id = ?", row.Complete, row.Problem, tx.Now, row.JobID).Error
 	if err != nil {
 		return fmt.Errorf("settle the log of job %s: %w", row.JobID, err)

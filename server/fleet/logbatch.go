@@ -2,8 +2,8 @@ package fleet
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
+	"hash"
 	"runtime/debug"
 	"time"
 
@@ -137,28 +137,26 @@ func (s *Store) admitBatch(a *appending, row *logRow, j *appendJob) (stores bool
 	}
 	s.pulse.renewAt(a.jobID, a.lease, s.db.Clock())
 	a.reply = wire.LogReply{NextLine: row.NextLine, Cancel: j.CancelRequestedAt != nil && j.State == wire.StateRunning}
-	switch q := a.q; {
-	case q.FirstLine > row.NextLine:
-		e := fault.New(fault.Conflict, wire.ProblemLogGap, "lines before %d are missing: go on with line %d", q.FirstLine, row.NextLine)
-		e.NextLine = row.NextLine
-		return false, e
-	case q.Lines == 0 || q.FirstLine < row.NextLine:
-		return false, nil
-	case row.Complete || row.Problem != "":
-		return false, fault.New(fault.Conflict, wire.ProblemLogFull, "the log of this job is settled; keep the rest on the host")
-	}
-	return row.take(a)
-}
-
-// take moves the cursor over a batch whose sum agrees.
-func (row *logRow) take(a *appending) (bool, error) {
-	sum, err := restoreSum(row.SumState)
-	if err != nil {
+	stores, err = row.rules().Admit(a.q, row.sum)
+	if !stores || err != nil {
 		return false, err
 	}
-	if hex.EncodeToString(sum.Sum(nil)) != a.q.SumBefore {
-		return false, fault.New(fault.Conflict, wire.ProblemLogConflict,
-			"the server holds other lines before line %d of this job; its log is not continued", a.q.FirstLine)
+	return true, row.take(a)
+}
+
+// rules is what the rules know of a log.
+func (row *logRow) rules() job.Log {
+	return job.Log{NextLine: row.NextLine, Complete: row.Complete, Problem: row.Problem}
+}
+
+// sum is that of all bytes so far.
+func (row *logRow) sum() (hash.Hash, error) { return restoreSum(row.SumState) }
+
+// take moves the cursor over a batch.
+func (row *logRow) take(a *appending) error {
+	sum, err := row.sum()
+	if err != nil {
+		return err
 	}
 	sum.Write(a.body.Plain)
 	row.SumState = sumState(sum)
@@ -168,5 +166,5 @@ func (row *logRow) take(a *appending) (bool, error) {
 		row.Tidy = false
 	}
 	a.reply.NextLine = row.NextLine
-	return true, nil
+	return nil
 }
