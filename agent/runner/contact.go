@@ -97,8 +97,8 @@ func fatal(err error) bool {
 	return code == wire.ProblemUnauthorized || code == wire.ProblemProtocolTooOld || client.Untrusted(err)
 }
 
-// final reports whether an error is the server's last word on a request: asked again it would say the same.
-func final(err error) bool {
+// Final reports whether an error is the server's last word on a request: asked again it would say the same.
+func Final(err error) bool {
 	_, server := errors.AsType[*wire.Problem](err)
 	return server && client.Final(err) && !fatal(err)
 }
@@ -149,7 +149,7 @@ func (r *Runner) until(ctx context.Context, ask func(context.Context) error) err
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if final(err) {
+		if Final(err) {
 			return err
 		}
 		if err := r.pause(ctx, attempt, r.t.BackoffCap, err); err != nil {
@@ -158,8 +158,8 @@ func (r *Runner) until(ctx context.Context, ask func(context.Context) error) err
 	}
 }
 
-// answerOf reads a final answer about a job; retryAfter is that of a busy one.
-func answerOf(err error) (a Answer, retryAfter time.Duration) {
+// AnswerOf reads a final answer about a job; retryAfter is that of a busy one.
+func AnswerOf(err error) (a Answer, retryAfter time.Duration) {
 	if err == nil {
 		return AnswerOK, 0
 	}

@@ -52,13 +52,14 @@ func newJob(r *Runner, record spool.Job) *job {
 		wake: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
-func durableOf(j spool.Job) Durable {
+// DurableOf is the rules' part of a job.json.
+func DurableOf(j spool.Job) Durable {
 	return Durable{ID: j.ID(), Delivery: j.Offer.Delivery, Phase: j.Phase, Lease: j.Lease, Leases: j.AddLease(j.Lease).Leases,
 		Nonce: j.Nonce, RepositoryID: j.RepositoryID, Listed: j.Listed}
 }
 
-// folderOf is what the rules need of a look at a folder. known says that the ledger has the id.
-func folderOf(f spool.Facts, known bool) Folder {
+// FolderOf is what the rules need of a look at a folder. known says that the ledger has the id.
+func FolderOf(f spool.Facts, known bool) Folder {
 	out := Folder{Claim: ClaimNone, Result: f.Result != nil, Finish: f.Finish != nil, Cancel: f.Canceled, InLedger: known}
 	switch {
 	case f.Claim == nil:
@@ -88,7 +89,7 @@ func (j *job) current() State {
 	defer j.mu.Unlock()
 	s := j.state
 	if s.ID == "" { // not begun yet
-		s.Durable = durableOf(j.record)
+		s.Durable = DurableOf(j.record)
 	}
 	return s
 }
@@ -177,7 +178,7 @@ func (j *job) look() {
 		j.log.Error("a job's folder cannot be looked at", "job", j.id, "error", err)
 		return
 	}
-	j.step(Looked{Folder: folderOf(facts, true)})
+	j.step(Looked{Folder: FolderOf(facts, true)})
 }
 
 // lookForResult looks at once when restic has ended.
@@ -303,9 +304,15 @@ func (j *job) save(a Save) Event {
 
 // apply enters the rules' part into the record; j.mu is held.
 func (j *job) apply(d Durable) spool.Job {
-	j.record.Phase, j.record.Lease, j.record.Leases = d.Phase, d.Lease, d.Leases
-	j.record.Nonce, j.record.RepositoryID, j.record.Listed = d.Nonce, d.RepositoryID, d.Listed
+	j.record = d.Enter(j.record)
 	return j.record
+}
+
+// Enter enters the rules' part into a job.json.
+func (d Durable) Enter(j spool.Job) spool.Job {
+	j.Phase, j.Lease, j.Leases = d.Phase, d.Lease, d.Leases
+	j.Nonce, j.RepositoryID, j.Listed = d.Nonce, d.RepositoryID, d.Listed
+	return j
 }
 
 func (j *job) saveFailed(what string, err error) Event {
@@ -326,7 +333,7 @@ func (j *job) accept(ctx context.Context, a Accept) Event {
 	if err == nil {
 		j.learn(reply.Kind, reply.Spec, reply.Repository, reply.Secrets, reply.TimeLimitSeconds)
 	}
-	answer, rest := answerOf(err)
+	answer, rest := AnswerOf(err)
 	return Accepted{Answer: answer, RetryAfter: rest}
 }
 
@@ -346,7 +353,7 @@ func (j *job) start(ctx context.Context, a Start) Event {
 	err := j.until(ctx, func(ctx context.Context) error {
 		return j.client.Start(ctx, j.ref(), wire.StartRequest{StartNonce: a.Nonce, RepositoryID: a.RepositoryID})
 	})
-	answer, rest := answerOf(err)
+	answer, rest := AnswerOf(err)
 	return StartAnswered{Answer: answer, RetryAfter: rest}
 }
 
@@ -356,7 +363,7 @@ func (j *job) resume(ctx context.Context, a Resume) Event {
 		reply, err = j.client.Resume(ctx, j.id, wire.ResumeRequest{OldLease: a.Old, NewLease: a.New})
 		return err
 	})
-	answer, _ := answerOf(err)
+	answer, _ := AnswerOf(err)
 	if err == nil {
 		j.learn(reply.Kind, reply.Spec, reply.Repository, reply.Secrets, reply.TimeLimitSeconds)
 	} else {
@@ -457,7 +464,7 @@ func (j *job) sendFinish(ctx context.Context) Event {
 	tries := 0
 	err := j.until(ctx, func(ctx context.Context) (err error) {
 		if j.current().ran() {
-			if err := j.sendProgress(ctx, j.current().Lease); err != nil && !final(err) {
+			if err := j.sendProgress(ctx, j.current().Lease); err != nil && !Final(err) {
 				if tries++; tries < lastTries {
 					return err
 				}
@@ -466,7 +473,7 @@ func (j *job) sendFinish(ctx context.Context) Event {
 		reply, err = j.client.Finish(ctx, j.ref(), finish)
 		return err
 	})
-	answer, _ := answerOf(err)
+	answer, _ := AnswerOf(err)
 	if answer == AnswerRefused {
 		j.log.Error("the server refuses a job's result", "job", j.id, "error", err)
 	}
@@ -565,12 +572,12 @@ func (j *job) sendProgress(ctx context.Context, lease string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	reply, err := j.client.Progress(ctx, wire.JobRef{ID: j.id, Lease: lease}, p)
-	if err == nil || final(err) {
+	if err == nil || Final(err) {
 		j.mu.Lock()
 		j.told = true
 		j.mu.Unlock()
 	}
-	if answer, _ := answerOf(err); answer == AnswerGone {
+	if answer, _ := AnswerOf(err); answer == AnswerGone {
 		j.report(LeaseLost{Lease: lease})
 	}
 	if reply.Cancel {

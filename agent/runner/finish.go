@@ -5,95 +5,112 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"restic-manager/agent/spool"
 	"restic-manager/shared/wire"
 )
 
-// makeFinish makes the bytes of the result and writes them. Where the disk refuses they stay in memory: the
-// same bytes are sent as long as this process lives.
+// makeFinish makes the bytes of the result and writes them.
 func (j *job) makeFinish(a MakeFinish) {
-	finish, err := j.finishBytes(a)
+	j.mu.Lock()
+	f := Finisher{Folder: j.folder, Store: j.store, Riding: j.riding, Snapshot: j.snapshot, Now: j.now().UTC(), Log: j.log}
+	j.mu.Unlock()
+	j.finish = f.Make(a, j.state)
+}
+
+// Finisher makes the bytes of one job's result.
+type Finisher struct {
+	Folder *spool.Folder
+	Store  *spool.Store
+	// Riding is the listing that goes with the result; nil: none.
+	Riding *wire.Listing
+	// Snapshot is the new snapshot's whole id, where a listing had to tell it; empty: it had not.
+	Snapshot string
+	Now      time.Time // by this host's clock
+	Log      *slog.Logger
+}
+
+// Make makes the bytes and writes them, unless a says that there is no folder. Where the disk refuses they stay
+// in memory: the same bytes are sent as long as this process lives.
+func (f Finisher) Make(a MakeFinish, s State) []byte {
+	finish, err := f.bytes(a, s)
 	if err != nil {
 		// The result is there and cannot be put into words: say at least that.
-		j.log.Error("a job's result cannot be made", "job", j.id, "error", err)
-		finish, _ = json.Marshal(wire.FinishRequest{State: wire.StateFailed, EndedAt: j.now().UTC(), LogSHA256: sumOfNothing,
+		f.Log.Error("a job's result cannot be made", "job", s.ID, "error", err)
+		finish, _ = json.Marshal(wire.FinishRequest{State: wire.StateFailed, EndedAt: f.Now, LogSHA256: sumOfNothing,
 			Error: &wire.JobError{Code: wire.CodeInterrupted, Message: fmt.Sprintf("the result could not be read: %v; look at the log", err)}})
 	}
-	j.finish = finish
 	if a.InMemory {
-		return
+		return finish
 	}
-	err = j.folder.SaveFinish(finish)
+	err = f.Folder.SaveFinish(finish)
 	if spool.IsNoSpace(err) && rides(finish) {
 		// Without the listing it fits into the space set aside for it.
-		j.mu.Lock()
-		j.riding = nil
-		j.mu.Unlock()
-		if plain, e := j.finishBytes(a); e == nil {
-			j.finish = plain
-			err = j.folder.SaveFinish(plain)
+		f.Riding = nil
+		if plain, e := f.bytes(a, s); e == nil {
+			finish = plain
+			err = f.Folder.SaveFinish(plain)
 		}
 	}
 	if err != nil {
-		j.log.Error("a job's result cannot be written; it is sent from memory", "job", j.id, "error", err)
+		f.Log.Error("a job's result cannot be written; it is sent from memory", "job", s.ID, "error", err)
 	}
+	return finish
 }
 
 // sumOfNothing is the SHA-256 of an empty log.
 var sumOfNothing = hex.EncodeToString(sha256.New().Sum(nil))
 
-func (j *job) finishBytes(a MakeFinish) ([]byte, error) {
+func (f Finisher) bytes(a MakeFinish, s State) ([]byte, error) {
 	switch a.From {
 	case FromLedger:
-		kept, ok, err := j.store.KeptFinish(j.id)
+		kept, ok, err := f.Store.KeptFinish(s.ID)
 		if err != nil {
-			j.log.Error("the kept result of a job cannot be read", "job", j.id, "error", err)
+			f.Log.Error("the kept result of a job cannot be read", "job", s.ID, "error", err)
 		}
 		if ok {
 			return kept, nil
 		}
-		return j.failed(wire.StateFailed, a.Error, false)
+		return f.failed(wire.StateFailed, a.Error, s, false)
 	case FromRefusal:
-		return j.failed(wire.StateRejected, a.Error, false)
+		return f.failed(wire.StateRejected, a.Error, s, false)
 	case FromInterruption:
-		return j.failed(wire.StateFailed, a.Error, true)
+		return f.failed(wire.StateFailed, a.Error, s, true)
 	}
-	result, err := j.folder.Result()
+	result, err := f.Folder.Result()
 	if err != nil {
 		return nil, err
 	}
 	if result == nil {
 		return nil, fmt.Errorf("result.json is gone")
 	}
-	f := result.Finish
-	j.mu.Lock()
-	f.Listing = j.riding
-	if f.Summary != nil && j.snapshot != "" {
-		summary := *f.Summary
-		summary.SnapshotID = j.snapshot
-		f.Summary = &summary
+	r := result.Finish
+	r.Listing = f.Riding
+	if r.Summary != nil && f.Snapshot != "" {
+		summary := *r.Summary
+		summary.SnapshotID = f.Snapshot
+		r.Summary = &summary
 	}
-	j.mu.Unlock()
-	return json.Marshal(f)
+	return json.Marshal(r)
 }
 
 // failed is the result of a job that left none. withLog counts what there is of its log.
-func (j *job) failed(state wire.State, why *wire.JobError, withLog bool) ([]byte, error) {
-	f := wire.FinishRequest{State: state, Error: why, EndedAt: j.now().UTC(), LogSHA256: sumOfNothing}
+func (f Finisher) failed(state wire.State, why *wire.JobError, s State, withLog bool) ([]byte, error) {
+	r := wire.FinishRequest{State: state, Error: why, EndedAt: f.Now, LogSHA256: sumOfNothing}
 	if withLog {
-		sum, err := j.folder.LogSum()
+		sum, err := f.Folder.LogSum()
 		if err != nil {
 			return nil, err
 		}
-		f.LogLines, f.LogSHA256 = sum.Lines, sum.SHA256
-		if claim, err := j.folder.ReadClaim(j.state.Nonce); err == nil && claim != nil && !claim.At.IsZero() && j.state.ran() {
-			f.StartedAt = claim.At.UTC()
-			f.ElapsedSeconds = max(0, f.EndedAt.Sub(f.StartedAt).Round(time.Millisecond).Seconds())
+		r.LogLines, r.LogSHA256 = sum.Lines, sum.SHA256
+		if claim, err := f.Folder.ReadClaim(s.Nonce); err == nil && claim != nil && !claim.At.IsZero() && s.ran() {
+			r.StartedAt = claim.At.UTC()
+			r.ElapsedSeconds = max(0, r.EndedAt.Sub(r.StartedAt).Round(time.Millisecond).Seconds())
 		}
 	}
-	return json.Marshal(f)
+	return json.Marshal(r)
 }
 
 // rides reports whether the bytes of a finish hold a listing.

@@ -195,7 +195,7 @@ func (r *Runner) recover(ctx context.Context) error {
 			return fmt.Errorf("look up job %s in the ledger: %w", f.ID, err)
 		}
 		j := newJob(r, f.Job)
-		r.begin(ctx, j, Recovered{Durable: durableOf(f.Job), Folder: folderOf(f, known)})
+		r.begin(ctx, j, Recovered{Durable: DurableOf(f.Job), Folder: FolderOf(f, known)})
 	}
 	return nil
 }

@@ -158,18 +158,24 @@ func (s *shipping) post(b spool.Batch) (cursor int64, end Event) {
 		}
 		return reply.NextLine, nil
 	}
+	return LogRefused(err, b.FirstLine, s.lease)
+}
+
+// LogRefused is what the server's final refusal of a batch means: the cursor to go on from, or the event that
+// ends the shipping.
+func LogRefused(err error, first int64, lease string) (cursor int64, end Event) {
 	problem, _ := errors.AsType[*wire.Problem](err)
 	switch client.Code(err) {
 	case wire.ProblemLogGap:
 		return max(problem.NextLine, 1), nil
 	case wire.ProblemLeaseLost, wire.ProblemJobGone:
-		return b.FirstLine, LeaseLost{Lease: s.lease}
+		return first, LeaseLost{Lease: lease}
 	case wire.ProblemNotStarted:
-		return b.FirstLine, NotStarted{}
+		return first, NotStarted{}
 	case wire.ProblemLogConflict:
-		return b.FirstLine, LogStopped{Why: fmt.Sprintf("the server's log of this job differs from the one here before line %d; nothing more is sent and the folder is kept", b.FirstLine)}
+		return first, LogStopped{Why: fmt.Sprintf("the server's log of this job differs from the one here before line %d; nothing more is sent and the folder is kept", first)}
 	case wire.ProblemLogFull:
-		return b.FirstLine, LogStopped{Why: "the server takes no more of this job's log; the rest is in the folder, which is kept"}
+		return first, LogStopped{Why: "the server takes no more of this job's log; the rest is in the folder, which is kept"}
 	}
-	return b.FirstLine, LogStopped{Why: fmt.Sprintf("the server refuses the log from line %d on (%v); the folder is kept", b.FirstLine, err)}
+	return first, LogStopped{Why: fmt.Sprintf("the server refuses the log from line %d on (%v); the folder is kept", first, err)}
 }

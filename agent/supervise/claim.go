@@ -22,30 +22,37 @@ type supervisor struct {
 // claim takes the locks and links the claim. With an error nothing was run and nothing
 // will be; the word says why.
 func (s *supervisor) claim() (word string, err error) {
-	if s.own, err = s.folder.LockSupervisor(); err != nil {
+	return Take(s.folder, spool.Claim{
+		Kind: spool.ClaimSupervisor, Nonce: s.order.Nonce, PID: os.Getpid(),
+		StartTicks: startTicks(os.Getpid()), MachineBoot: machineBoot(), At: time.Now().UTC(),
+	}, &s.own, &s.shared)
+}
+
+// Take takes a folder's locks into own and shared and links the supervisor's claim, the only right to run
+// restic. With an error nothing was run and nothing will be by this supervisor; the word is that of the answer
+// to Start. The locks are the caller's also then.
+func Take(f *spool.Folder, c spool.Claim, own, shared *spool.Lock) (word string, err error) {
+	if *own, err = f.LockSupervisor(); err != nil {
 		return refusal(err)
 	}
-	if s.shared, err = s.folder.LockRun(); err != nil {
+	if *shared, err = f.LockRun(); err != nil {
 		return refusal(err)
 	}
-	j, err := s.folder.Job()
+	j, err := f.Job()
 	if err != nil {
 		return sayFailed, err
 	}
-	if j.Nonce != s.order.Nonce || j.Phase != wire.PhaseStarting && j.Phase != wire.PhaseRunning {
-		return sayLost, fmt.Errorf("the folder of job %s is for another start", s.order.JobID)
+	if j.Nonce != c.Nonce || j.Phase != wire.PhaseStarting && j.Phase != wire.PhaseRunning {
+		return sayLost, fmt.Errorf("the folder of job %s is for another start", f.ID())
 	}
-	spent, err := s.folder.InLedger()
+	spent, err := f.InLedger()
 	if err != nil {
 		return sayFailed, err
 	}
 	if spent {
 		return saySpent, ErrSpent
 	}
-	won, err := s.folder.Claim(spool.Claim{
-		Kind: spool.ClaimSupervisor, Nonce: s.order.Nonce, PID: os.Getpid(),
-		StartTicks: startTicks(os.Getpid()), MachineBoot: machineBoot(), At: time.Now().UTC(),
-	})
+	won, err := f.Claim(c)
 	if err != nil {
 		return sayFailed, err
 	}
