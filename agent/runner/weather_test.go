@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -43,9 +42,8 @@ func TestWhateverAnswersInTheServersPlaceIsWaitedFor(t *testing.T) {
 		"200 with half a JSON":    {status: 200, header: map[string]string{"Content-Type": "application/json"}, body: `{"mark":"x","lea`},
 		"problem without a code":  {status: 409, header: map[string]string{"Content-Type": wire.ProblemContentType}, body: `{"title":"Conflict"}`},
 		"JSON error of a gateway": {status: 410, header: map[string]string{"Content-Type": "application/json"}, body: `{"code":"lease_lost"}`},
-		"4 MiB of something":      {status: 200, header: map[string]string{"Content-Type": "application/json"}, body: "{" + strings.Repeat(" ", 4<<20) + "}"},
 	}
-	for _, status := range []int{400, 401, 403, 404, 409, 410, 413, 422, 423, 426, 429, 500, 502, 503, 504} {
+	for _, status := range []int{401, 404, 409, 410, 413, 426, 429, 502} {
 		replies[fmt.Sprintf("%d of a proxy", status)] = html(status)
 	}
 	for name, reply := range replies {
