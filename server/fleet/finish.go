@@ -20,7 +20,7 @@ const maxLateReports = 10
 
 // Finish takes a job's result. body is the request's bytes as they were sent: the same bytes are the same
 // result, also a week later. Another result after the end is kept as a late report. A listing that rides on
-// it is committed for itself: its failure is logged and changes nothing of the answer.
+// it is committed for itself: when it is not taken, the answer says so, and the result stands.
 func (s *Store) Finish(ctx context.Context, hostID, jobID, lease string, body []byte, r wire.FinishRequest) (wire.FinishReply, error) {
 	sum := sha256.Sum256(body)
 	listing := r.Listing
@@ -43,7 +43,7 @@ func (s *Store) Finish(ctx context.Context, hostID, jobID, lease string, body []
 		s.pulse.forget(jobID)
 	}
 	if listing != nil {
-		s.listed(ctx, hostID, jobID, listing)
+		reply.ListingRefused = !s.listed(ctx, hostID, jobID, listing)
 	}
 	return reply, nil
 }
@@ -162,12 +162,13 @@ func keepLateReport(tx *database.Tx, jobID, sum string, r wire.FinishRequest) er
 	return nil
 }
 
-// listed commits the listing that rode on a finish, in a transaction of its own.
-func (s *Store) listed(ctx context.Context, hostID, jobID string, l *wire.Listing) {
+// listed commits the listing that rode on a finish, in a transaction of its own, and reports whether it was taken.
+func (s *Store) listed(ctx context.Context, hostID, jobID string, l *wire.Listing) bool {
 	err := s.commitListingOnFinish(ctx, hostID, l)
 	if err != nil {
-		s.log.Warn("the list of snapshots that came with a result was not taken; the agent lists again", "job", jobID, "host", hostID, "error", err)
+		s.log.Warn("the list of snapshots that came with a result was not taken; the agent is told to list again", "job", jobID, "host", hostID, "error", err)
 	}
+	return err == nil
 }
 
 // Limits of what a result may say.

@@ -41,6 +41,7 @@ func messages() map[string]any {
 		"resume_reply":   &ResumeReply{State: StateRunning, NextLine: 42, Cancel: true, Kind: KindBackup, Spec: spec, Repository: repository, Secrets: secrets, TimeLimitSeconds: 86400},
 		"progress":       &Progress{Seq: 9, ElapsedSeconds: 1.5, PercentDone: 0.25, TotalFiles: 4, FilesDone: 1, TotalBytes: 400, BytesDone: 100, ErrorCount: 1, CurrentFiles: []string{"/etc/hosts"}, StalledSeconds: 2},
 		"log_reply":      &LogReply{NextLine: 43, Cancel: true},
+		"finish_reply":   &FinishReply{Late: true, ListingRefused: true},
 		"finish_request": &FinishRequest{State: StateSucceededWithIssues, ExitCode: &exit, SignalSent: true, Error: &JobError{Code: CodeRestic, Message: "words"}, Summary: &Summary{SnapshotID: id, FilesNew: 1, DataAdded: 2, TotalFilesProcessed: 3, TotalBytesProcessed: 4}, Issues: []Issue{{Path: "/x", Message: "permission denied"}}, StartedAt: when, EndedAt: when, ElapsedSeconds: 3.5, LogLines: 42, LogSHA256: id, Listing: &Listing{Token: lease, RepositoryID: id, Snapshots: []json.RawMessage{json.RawMessage(`{"id":"x"}`)}}},
 		"listing_reply":  &ListingReply{Token: lease, MaxPartBytes: MaxBody},
 		"commit_request": &CommitRequest{Parts: 1, Count: 2, SHA256: id, RepositoryID: id},

@@ -202,6 +202,9 @@ type FinishRequest struct {
 }
 
 // FinishReply answers finish. Late: the job had ended otherwise; the result is kept as a late report.
+// ListingRefused: the listing that rode on it was not taken, as when another one was committed since its token was
+// drawn; the agent lists anew with a new token. The result stands all the same.
 type FinishReply struct {
-	Late bool `json:"late"`
+	Late           bool `json:"late"`
+	ListingRefused bool `json:"listing_refused,omitempty"`
 }

@@ -6,6 +6,7 @@ package wire
 // History:
 //
 //	1  2026-11-23  first version.
+//	   2026-11-24  FinishReply.ListingRefused: a listing that rode on a finish and was not taken is made anew.
 const (
 	ProtocolVersion    = 1
 	MinProtocolVersion = 1
