@@ -287,8 +287,13 @@ func (d *DB) Write(ctx context.Context, fn func(tx *Tx) error) error {
 // WriteUntimed is Write for hot paths: Tx.Now is zero until fn has called SetNow with what it selected as
 // ClockColumn.
 func (d *DB) WriteUntimed(ctx context.Context, fn func(tx *Tx) error) error {
+	return d.again(ctx, func() ([]string, error) { return d.writeOnce(ctx, fn) })
+}
+
+// again runs a transaction until it succeeds or fails for good, and tells its topics.
+func (d *DB) again(ctx context.Context, once func() ([]string, error)) error {
 	for try := 1; ; try++ {
-		topics, err := d.writeOnce(ctx, fn)
+		topics, err := once()
 		if err == nil {
 			d.Publish(topics...)
 			return nil
@@ -302,6 +307,16 @@ func (d *DB) WriteUntimed(ctx context.Context, fn func(tx *Tx) error) error {
 		case <-time.After(rand.N(time.Duration(try) * 20 * time.Millisecond)):
 		}
 	}
+}
+
+// WriteSingle is WriteUntimed for one statement, which is a transaction by itself: it saves the round trips of
+// BEGIN and COMMIT. fn must run no other.
+func (d *DB) WriteSingle(ctx context.Context, fn func(tx *Tx) error) error {
+	return d.again(ctx, func() ([]string, error) {
+		tx := &Tx{DB: d.write.WithContext(ctx), db: d}
+		err := fn(tx)
+		return tx.topics, err
+	})
 }
 
 func (d *DB) writeOnce(ctx context.Context, fn func(tx *Tx) error) ([]string, error) {

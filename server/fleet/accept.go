@@ -27,8 +27,7 @@ type acceptRow struct {
 	Held           bool       `gorm:"column:held"`
 }
 
-// acceptColumns: lane and hold are looked at in the statement that locks, and once more in the one that
-// writes, for what was committed while the lock was waited for.
+// acceptColumns: what decides is looked at without a lock, and again in the statement that writes.
 const acceptColumns = ruleColumns + `, jobs.spec, hosts.clone_alarm_at IS NOT NULL OR hosts.revoked_at IS NOT NULL AS alarm,
 	coalesce(hosts.repository_id, '') AS host_repository,
 	EXISTS (SELECT 1 FROM host_repositories r WHERE r.host_id = hosts.id) AS server_held,
@@ -37,8 +36,12 @@ const acceptColumns = ruleColumns + `, jobs.spec, hosts.clone_alarm_at IS NOT NU
 		AND o.hold_key = coalesce(hosts.repository_id, 'host:' || hosts.id)
 		AND (o.hold = 'exclusive' OR jobs.hold = 'exclusive')) AS held, `
 
+// maxAcceptTries bounds how often the facts are read anew because they changed before the write.
+const maxAcceptTries = 5
+
 // Accept takes an offered job: 409 job_gone when it is not to be had any more, 423 repository_busy or
-// host_busy when it must wait. The same lease gets the same answer while the job is accepted or running.
+// host_busy when it must wait. The same lease gets the same answer while the job is accepted or running. It
+// is two round trips: one that reads, and one statement that writes if all is as it was read.
 func (s *Store) Accept(ctx context.Context, hostID, jobID string, r wire.AcceptRequest) (wire.AcceptReply, error) {
 	if !wire.IsRandomHex(r.Lease) {
 		return wire.AcceptReply{}, fault.Invalidf("lease: give 128 random bits in hex")
@@ -46,107 +49,109 @@ func (s *Store) Accept(ctx context.Context, hostID, jobID string, r wire.AcceptR
 	if !wire.IsUUID(jobID) {
 		return wire.AcceptReply{}, errNoSuchJob
 	}
-	var reply wire.AcceptReply
-	var refused error
 	for try := 1; ; try++ {
-		err := s.db.WriteUntimed(ctx, func(tx *database.Tx) (err error) {
-			reply, refused, err = s.accept(tx, hostID, jobID, r)
-			return err
-		})
-		switch {
-		case err == nil:
-			return reply, refused
-		case try < 3 && isConstraint(err):
-			// The constraint behind the rules: another got it in between. The facts are read anew.
-		default:
+		row, c, err := s.decideAccept(ctx, hostID, jobID, r)
+		if err != nil {
 			return wire.AcceptReply{}, fmt.Errorf("accept job %s: %w", jobID, err)
+		}
+		if c.refused != nil {
+			return wire.AcceptReply{}, c.refused
+		}
+		done, err := s.writeAccept(ctx, row, c)
+		switch {
+		case err == nil && done:
+			return s.accepted(ctx, row, c)
+		case err != nil && !isConstraint(err):
+			return wire.AcceptReply{}, fmt.Errorf("accept job %s: %w", jobID, err)
+		case try == maxAcceptTries:
+			return wire.AcceptReply{}, fmt.Errorf("accept job %s: it changes faster than it can be read", jobID)
 		}
 	}
 }
 
 var errNoSuchJob = fault.New(fault.Conflict, wire.ProblemJobGone, "there is no such job for this host; delete its folder")
 
-func (s *Store) accept(tx *database.Tx, hostID, jobID string, r wire.AcceptRequest) (wire.AcceptReply, error, error) {
-	for try := 1; ; try++ {
-		row, ok, err := lockForAccept(tx, hostID, jobID)
-		if err != nil {
-			return wire.AcceptReply{}, nil, err
-		}
-		if !ok {
-			return wire.AcceptReply{}, errNoSuchJob, nil
-		}
-		tx.SetNow(row.Clock)
-		e := job.Accept{
-			Lease: r.Lease, Delivery: r.Delivery, RepositoryName: repositoryName(row.ServerHeld), RepositoryID: row.HostRepository,
-			LaneBusy: row.LaneBusy, Held: row.Held, Alarm: row.Alarm,
-		}
-		c := change{was: row.Row.rules()}
-		c.job, c.fx, c.refused = job.Apply(c.was, e, tx.Now)
-		if c.refused != nil {
-			return wire.AcceptReply{}, c.refused, nil
-		}
-		done, err := writeAccept(tx, c)
-		if err != nil {
-			return wire.AcceptReply{}, nil, err
-		}
-		if !done {
-			if try == 3 {
-				return wire.AcceptReply{}, nil, errors.New("the job changes faster than it can be read")
-			}
-			continue
-		}
-		if err := s.effects(tx, c); err != nil {
-			return wire.AcceptReply{}, nil, err
-		}
-		reply := wire.AcceptReply{
-			Kind: c.job.Kind, Spec: json.RawMessage(row.Row.Spec), TimeLimitSeconds: row.Row.TimeLimitSeconds,
-			Repository: wire.RepositoryRef{Name: c.job.RepositoryName, ID: c.job.RepositoryID},
-		}
-		if c.job.RepositoryName == wire.RepositoryServer {
-			reply.Secrets, err = s.secretsFor(tx, hostID)
-		}
-		return reply, nil, err
+// decideAccept has the rules decide on what there is now.
+func (s *Store) decideAccept(ctx context.Context, hostID, jobID string, r wire.AcceptRequest) (acceptRow, change, error) {
+	var rows []acceptRow
+	err := s.db.Read(ctx).Raw("SELECT "+acceptColumns+s.db.ClockColumn()+` AS clock FROM jobs JOIN hosts ON hosts.id = jobs.host_id
+		WHERE jobs.id = ? AND jobs.host_id = ?`, jobID, hostID).Scan(&rows).Error
+	if err != nil {
+		return acceptRow{}, change{}, fmt.Errorf("read what decides: %w", err)
 	}
+	if len(rows) == 0 {
+		return acceptRow{}, change{refused: errNoSuchJob}, nil
+	}
+	row := rows[0]
+	c := change{was: row.Row.rules()}
+	c.job, c.fx, c.refused = job.Apply(c.was, job.Accept{
+		Lease: r.Lease, Delivery: r.Delivery, RepositoryName: repositoryName(row.ServerHeld), RepositoryID: row.HostRepository,
+		LaneBusy: row.LaneBusy, Held: row.Held, Alarm: row.Alarm,
+	}, s.db.Selected(row.Clock))
+	return row, c, nil
 }
 
-// lockForAccept locks the repository's row, so that accepts of one repository queue there and do not meet at
-// the constraint; while the repository is unknown the host's row stands in for it.
-func lockForAccept(tx *database.Tx, hostID, jobID string) (row acceptRow, ok bool, err error) {
-	query := "SELECT " + acceptColumns + tx.ClockColumn() + ` AS clock FROM jobs JOIN hosts ON hosts.id = jobs.host_id
-		JOIN repositories ON repositories.id = hosts.repository_id WHERE jobs.id = ? AND jobs.host_id = ?`
-	other := "SELECT " + acceptColumns + tx.ClockColumn() + ` AS clock FROM jobs JOIN hosts ON hosts.id = jobs.host_id
-		WHERE jobs.id = ? AND jobs.host_id = ? AND hosts.repository_id IS NULL`
-	if tx.Postgres() {
-		query += " FOR NO KEY UPDATE OF repositories"
-		other += " FOR NO KEY UPDATE OF hosts"
-	}
-	for _, q := range []string{query, other} {
-		var rows []acceptRow
-		if err := tx.Raw(q, jobID, hostID).Scan(&rows).Error; err != nil {
-			return acceptRow{}, false, fmt.Errorf("lock the repository of job %s: %w", jobID, err)
-		}
-		if len(rows) > 0 {
-			return rows[0], true, nil
-		}
-	}
-	return acceptRow{}, false, nil
-}
-
-// writeAccept takes the job if it, its lane and its repository are still free; false when they are not.
-func writeAccept(tx *database.Tx, c change) (bool, error) {
+// writeAccept takes the job if it, its lane and its repository are still free; false when they are not. On
+// PostgreSQL the repository's row is locked first, so that what excludes each other queues there and does not
+// meet at the constraint; while the repository is unknown the host's row stands in for it.
+func (s *Store) writeAccept(ctx context.Context, row acceptRow, c change) (done bool, err error) {
 	if c.job == c.was {
 		return true, nil
 	}
-	if c.was.State != wire.StateQueued {
-		return write(tx, c.was, c.job, "")
+	var only condition
+	if c.was.State == wire.StateQueued {
+		only = stillFree(row, c.job, s.db.Postgres())
 	}
-	and := ` AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.host_id = ? AND o.lane = ? AND o.state IN ('accepted', 'running'))`
-	args := []any{c.job.HostID, c.job.Lane()}
-	if c.job.Holding {
-		and += ` AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.holding AND o.hold <> 'none' AND o.hold_key = ? AND (o.hold = 'exclusive' OR ? = 'exclusive'))`
-		args = append(args, c.job.HoldKey, string(c.job.Hold()))
+	err = s.db.WriteSingle(ctx, func(tx *database.Tx) (err error) {
+		if done, err = writeIf(tx, c.was, c.job, only); err == nil && done {
+			tell(tx, c)
+		}
+		return err
+	})
+	return done, err
+}
+
+// stillFree is that what decided is as it was read.
+func stillFree(row acceptRow, j job.Job, postgres bool) condition {
+	c := condition{
+		and:     ` AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.host_id = ? AND o.lane = ? AND o.state IN ('accepted', 'running'))`,
+		andArgs: []any{j.HostID, j.Lane()},
 	}
-	return write(tx, c.was, c.job, and, args...)
+	if j.Holding {
+		c.and += ` AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.holding AND o.hold <> 'none' AND o.hold_key = ? AND (o.hold = 'exclusive' OR ? = 'exclusive'))`
+		c.andArgs = append(c.andArgs, j.HoldKey, string(j.Hold()))
+	}
+	known := `SELECT hosts.id FROM hosts WHERE hosts.id = ? AND hosts.clone_alarm_at IS NULL AND hosts.revoked_at IS NULL
+		AND coalesce(hosts.repository_id, '') = ?`
+	args := []any{j.HostID, row.HostRepository}
+	switch {
+	case !postgres || !j.Holding:
+		c.and += " AND EXISTS (" + known + ")"
+		c.andArgs = append(c.andArgs, args...)
+		return c
+	case row.HostRepository == "":
+		c.with, c.withArgs = "WITH free AS MATERIALIZED ("+known+" FOR NO KEY UPDATE) ", args
+	default:
+		c.with = "WITH free AS MATERIALIZED (SELECT id FROM repositories WHERE id = ? AND EXISTS (" + known + ")" + forHold(j.Hold()) + ") "
+		c.withArgs = append([]any{row.HostRepository}, args...)
+	}
+	c.and += " AND EXISTS (SELECT 1 FROM free)"
+	return c
+}
+
+// accepted is the answer, with what the job needs of the repository that the server keeps.
+func (s *Store) accepted(ctx context.Context, row acceptRow, c change) (reply wire.AcceptReply, err error) {
+	reply = wire.AcceptReply{
+		Kind: c.job.Kind, Spec: json.RawMessage(row.Row.Spec), TimeLimitSeconds: row.Row.TimeLimitSeconds,
+		Repository: wire.RepositoryRef{Name: c.job.RepositoryName, ID: c.job.RepositoryID},
+	}
+	if c.job.RepositoryName == wire.RepositoryServer {
+		reply.Secrets, err = s.readSecrets(s.db.Read(ctx), c.job.HostID)
+	}
+	if err != nil {
+		return wire.AcceptReply{}, fmt.Errorf("accept job %s: %w", c.job.ID, err)
+	}
+	return reply, nil
 }
 
 func repositoryName(serverHeld bool) string {

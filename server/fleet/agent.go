@@ -44,12 +44,12 @@ func (s *Store) start(tx *database.Tx, hostID, jobID, lease string, r wire.Start
 	e := job.Start{Lease: lease, Nonce: r.StartNonce, RepositoryID: r.RepositoryID}
 	learnt := r.RepositoryID != "" && r.RepositoryID != seen.RepositoryID
 	if learnt && seen.State == wire.StateAccepted && seen.Lease == lease {
-		// Locks in their order: host, repository, job.
-		if err := s.learnRepository(tx, hostID, seen.RepositoryName, r.RepositoryID); err != nil {
+		hold := seen.rules().Hold()
+		if err := s.learnRepository(tx, hostID, seen.RepositoryName, r.RepositoryID, hold); err != nil {
 			return nil, err
 		}
 		if seen.Holding {
-			if e.Held, err = isHeld(tx, r.RepositoryID, seen.ID, seen.rules().Hold()); err != nil {
+			if e.Held, err = isHeld(tx, r.RepositoryID, seen.ID, hold); err != nil {
 				return nil, err
 			}
 		}
@@ -69,14 +69,19 @@ func (s *Store) start(tx *database.Tx, hostID, jobID, lease string, r wire.Start
 	return nil, tx.Exec("UPDATE jobs SET skew_seconds = (SELECT skew_seconds FROM hosts WHERE id = ?) WHERE id = ?", hostID, jobID).Error
 }
 
-// learnRepository remembers the id of the host's repository and locks its row. name says which of the host's
-// repositories it is the id of; when the host uses another one by now, only the row is locked.
-func (s *Store) learnRepository(tx *database.Tx, hostID, name, id string) error {
-	host, err := lockHost(tx, hostID)
-	if err != nil {
+// learnRepository remembers the id of the host's repository and locks its row for the hold. name says which
+// of the host's repositories it is the id of; when the host uses another one by now, only the row is locked.
+func (s *Store) learnRepository(tx *database.Tx, hostID, name, id string, hold wire.Hold) error {
+	if err := lockRepository(tx, id); err != nil {
 		return err
 	}
-	if err := lockRepository(tx, id); err != nil {
+	if tx.Postgres() {
+		if err := tx.Exec("SELECT id FROM repositories WHERE id = ?"+forHold(hold), id).Error; err != nil {
+			return fmt.Errorf("lock repository %s for a hold: %w", id, err)
+		}
+	}
+	host, err := lockHost(tx, hostID)
+	if err != nil {
 		return err
 	}
 	was, err := tieOf(tx, host)
@@ -176,24 +181,6 @@ func (s *Store) resumed(tx *database.Tx, row jobRow, j job.Job) (wire.ResumeRepl
 		reply.Secrets, err = s.secretsFor(tx, j.HostID)
 	}
 	return reply, err
-}
-
-// jobForLog is the job whose log a host appends to with this lease: lease_lost (410) when it is not that
-// host's or lease's, not_started (409) before its start. It locks nothing; the lease is renewed with the next
-// Flush.
-func (s *Store) jobForLog(tx *database.Tx, hostID, jobID, lease string) (jobRow, error) {
-	row, ok, err := readJob(tx, jobID, ruleColumns+", jobs.log_lines, jobs.log_sha256", "")
-	if err != nil {
-		return jobRow{}, err
-	}
-	if !ok || row.HostID != hostID {
-		return jobRow{}, errLeaseLost
-	}
-	if err := job.MayAppend(row.rules(), lease); err != nil {
-		return jobRow{}, err
-	}
-	s.pulse.renewAt(jobID, lease, s.db.Clock())
-	return row, nil
 }
 
 // revokeJobs ends what the host had, in the transaction that revokes it and has locked its row.

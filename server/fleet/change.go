@@ -27,7 +27,7 @@ func (s *Store) applyTo(tx *database.Tx, was job.Job, e job.Event) (change, erro
 	if c.job == was {
 		return c, nil
 	}
-	ok, err := write(tx, was, c.job, "")
+	ok, err := write(tx, was, c.job)
 	if err != nil {
 		return c, err
 	}
@@ -39,12 +39,7 @@ func (s *Store) applyTo(tx *database.Tx, was job.Job, e job.Event) (change, erro
 
 // effects tells who must know, and finds who may go on.
 func (s *Store) effects(tx *database.Tx, c change) error {
-	if visiblyChanged(c.was, c.job) {
-		tx.Notify(database.TopicJobs, database.TopicJob(c.job.ID), database.TopicHost(c.job.HostID))
-	}
-	if c.fx.WakeHost {
-		tx.Notify(database.TopicWake(c.job.HostID))
-	}
+	tell(tx, c)
 	if c.fx.Freed != "" {
 		if err := wakeWaiters(tx, c.fx.Freed); err != nil {
 			return err
@@ -54,6 +49,16 @@ func (s *Store) effects(tx *database.Tx, c change) error {
 		return wakeBehind(tx, c.job.HostID)
 	}
 	return nil
+}
+
+// tell names those who must know, without asking the database.
+func tell(tx *database.Tx, c change) {
+	if visiblyChanged(c.was, c.job) {
+		tx.Notify(database.TopicJobs, database.TopicJob(c.job.ID), database.TopicHost(c.job.HostID))
+	}
+	if c.fx.WakeHost {
+		tx.Notify(database.TopicWake(c.job.HostID))
+	}
 }
 
 // visiblyChanged leaves out what only renews a lease.

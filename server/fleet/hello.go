@@ -157,6 +157,9 @@ func (s *Store) checkHello(r wire.HelloRequest) error {
 }
 
 func (s *Store) hello(tx *database.Tx, hostID string, r wire.HelloRequest) (wire.HelloReply, error, error) {
+	if err := lockReported(tx, hostID, r.Repositories); err != nil {
+		return wire.HelloReply{}, nil, err
+	}
 	was, err := lockBoots(tx, hostID)
 	if err != nil {
 		return wire.HelloReply{}, nil, err
@@ -210,6 +213,24 @@ func (s *Store) refresh(tx *database.Tx, hostID string, r wire.HelloRequest) err
 		return err
 	}
 	return s.reportedRepository(tx, host, r.Repositories)
+}
+
+// lockReported locks the repository that a hello may tie its host to: that lock comes before the host's. In
+// the usual case the host is tied to it already.
+func lockReported(tx *database.Tx, hostID string, now []wire.RepositoryReport) error {
+	id := job.Tie{}.Reported(nil, now).ID
+	if id == "" {
+		return nil
+	}
+	var others []string
+	err := tx.Raw("SELECT id FROM hosts WHERE id = ? AND coalesce(repository_id, '') <> ?", hostID, id).Scan(&others).Error
+	if err != nil {
+		return fmt.Errorf("look for the repository of host %s: %w", hostID, err)
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	return lockRepository(tx, id)
 }
 
 // reportedRepository ties the host to the repository that its own configuration names, or unties it.

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"restic-manager/server/database"
@@ -143,15 +144,26 @@ const writeJob = `UPDATE jobs SET state = ?, waiting_since = ?, delivery = ?, le
 	WHERE id = ? AND state = ? AND lease = ? AND delivery = ?`
 
 // write stores what became of a job, if it still is what it was; ok is false when it is not.
-func write(tx *database.Tx, was, j job.Job, and string, args ...any) (ok bool, err error) {
-	done := tx.Exec(writeJob+and, append([]any{
+func write(tx *database.Tx, was, j job.Job) (ok bool, err error) {
+	return writeIf(tx, was, j, condition{})
+}
+
+// condition is more than that the job still is what it was: a WITH clause before the statement, and what is
+// added to its WHERE, each with its arguments.
+type condition struct {
+	with, and         string
+	withArgs, andArgs []any
+}
+
+func writeIf(tx *database.Tx, was, j job.Job, c condition) (ok bool, err error) {
+	done := tx.Exec(c.with+writeJob+c.and, slices.Concat(c.withArgs, []any{
 		j.State, ptr(j.WaitingSince), j.Delivery, j.Lease, ptr(j.HeardAt), ptr(j.LeaseExpiresAt),
 		ptr(j.AcceptedAt), j.StartNonce, ptr(j.StartedAt), ptr(j.EndedAt), j.RepositoryName, j.RepositoryID, j.HoldKey, j.Holding,
 		ptr(j.HoldReleasedAt), ptr(j.CancelRequestedAt), ptr(j.DisconnectedSince), ptr(j.StalledSince),
 		j.Unnamed.Boot, j.Unnamed.Seq, j.Unnamed.Polls, j.ErrorCode, j.ErrorMessage, j.FinishSHA256, j.LateReport,
 		j.ProgressLease, j.ProgressSeq,
 		was.ID, was.State, was.Lease, was.Delivery,
-	}, args...)...)
+	}, c.andArgs)...)
 	if done.Error != nil {
 		return false, fmt.Errorf("write job %s as %s: %w", j.ID, j.State, done.Error)
 	}

@@ -30,9 +30,12 @@ var modelEvents = []modelEvent{
 		})
 	}},
 	{"sweeps", 12, sweeps},
-	{"long absence", 2, func(w *world, p [6]uint32) string {
-		w.clock.Advance([]time.Duration{time.Hour, 24 * time.Hour, 7 * 24 * time.Hour}[p[0]%3] + time.Duration(p[1]%2)*time.Second)
-		p[0], p[1] = 6, 1
+	{"long absence", 5, func(w *world, p [6]uint32) string {
+		w.clock.Advance([]time.Duration{time.Hour, 24 * time.Hour, 7 * 24 * time.Hour}[p[0]%5/2] + time.Duration(p[1]%2)*time.Second)
+		if p[3]%3 > 0 { // the sweeper was there all the time
+			w.watch()
+		}
+		p[0], p[1] = p[4]%2, 0
 		return sweeps(w, p)
 	}},
 	{"flush", 4, func(w *world, p [6]uint32) string {
@@ -48,10 +51,10 @@ var modelEvents = []modelEvent{
 	{"hello", 9, hello},
 	{"poll", 20, poll},
 	{"older process", 5, olderPoll},
-	{"create", 20, create},
-	{"offer taken", 30, takeOffer},
+	{"create", 18, create},
+	{"offer taken", 34, takeOffer},
 	{"accept", 10, accept},
-	{"start", 14, start},
+	{"start", 8, start},
 	{"resume", 6, resume},
 	{"append", 4, func(w *world, p [6]uint32) string {
 		host, id, lease, ok := w.named(p)
@@ -68,7 +71,7 @@ var modelEvents = []modelEvent{
 		r := wire.Progress{Seq: 1 + int64(p[4]%6), StalledSeconds: []float64{0, 0, 1799, 1800, 4000}[p[5]%5]}
 		return w.all(func(p peer) string { return fmt.Sprint(id, lease, r.Seq) + outcome(p.Progress(host, id, lease, r)) })
 	}},
-	{"finish", 16, finish},
+	{"finish", 14, finish},
 	{"cancel", 7, func(w *world, p [6]uint32) string {
 		id := w.open(p[0])
 		return w.all(func(p peer) string { return id + outcome(nil, p.Cancel(id)) })
@@ -127,17 +130,20 @@ func (w *world) named(p [6]uint32) (host, id, lease string, ok bool) {
 }
 
 // open prefers jobs that are under way.
-func (w *world) open(n uint32) string {
-	var active []string
+func (w *world) open(n uint32) string { return w.some(n, job.Job.Active) }
+
+// some is mostly one of those, else any.
+func (w *world) some(n uint32, are func(job.Job) bool) string {
+	var those []string
 	for _, j := range w.store.Jobs() {
-		if j.Active() {
-			active = append(active, j.ID)
+		if are(j) {
+			those = append(those, j.ID)
 		}
 	}
-	if n%4 == 3 || len(active) == 0 {
+	if n%4 == 3 || len(those) == 0 {
 		return w.job(n / 4)
 	}
-	return active[n/4%uint32(len(active))]
+	return those[n/4%uint32(len(those))]
 }
 
 // lease is one that was never used.
@@ -150,8 +156,8 @@ func (w *world) lease(id string) string {
 // sweeps are some, with so little time between them that the sweeper counts as alive, mostly. Hosts of a mask
 // show that they live, or ask for work.
 func sweeps(w *world, p [6]uint32) string {
-	gap := []time.Duration{25 * time.Second, 30 * time.Second, 30 * time.Second, 15 * time.Second, 31 * time.Second}[p[1]%5]
-	for range 1 + p[0]%7 {
+	gap := []time.Duration{25 * time.Second, 30 * time.Second, 30 * time.Second, 29 * time.Second, 31 * time.Second}[p[1]%5]
+	for range 1 + p[0]%5 {
 		w.clock.Advance(gap)
 		for i, host := range w.hosts {
 			if p[2]>>i&1 == 1 {
@@ -271,8 +277,8 @@ func (w *world) polled(p peer, host string, q wire.PollQuery) string {
 
 func create(w *world, p [6]uint32) string {
 	n := NewJob{HostID: w.host(p[0]), Kind: wire.Kinds[p[1]%uint32(len(wire.Kinds))].Kind}
-	if p[1]/8%3 == 0 {
-		n.Kind = wire.KindBackup
+	if p[1]/8%2 == 0 {
+		n.Kind = []wire.Kind{wire.KindBackup, wire.KindBackup, wire.KindPrune}[p[1]/16%3]
 	}
 	switch n.Kind {
 	case wire.KindBackup:
@@ -317,7 +323,7 @@ func takeOffer(w *world, p [6]uint32) string {
 }
 
 func accept(w *world, p [6]uint32) string {
-	j, ok := w.store.Job(w.job(p[0]))
+	j, ok := w.store.Job(w.some(p[0], func(j job.Job) bool { return j.State == wire.StateQueued }))
 	if !ok {
 		j = job.Job{ID: "none", HostID: w.host(p[1])}
 	}
@@ -325,8 +331,8 @@ func accept(w *world, p [6]uint32) string {
 	if p[2]%3 > 0 || r.Lease == "" {
 		r.Lease = w.lease(j.ID)
 	}
-	if p[3]%4 == 0 {
-		r.Delivery += int(p[3]/4%3) - 1
+	if p[3]%6 == 0 {
+		r.Delivery += int(p[3]/6%3) - 1
 	}
 	host := j.HostID
 	if p[4]%12 == 0 {
@@ -366,7 +372,11 @@ func finish(w *world, p [6]uint32) string {
 		return ""
 	}
 	r := wire.FinishRequest{State: wire.States[p[3]%uint32(len(wire.States))]}
-	if p[3]/10%2 == 0 {
+	j, _ := w.store.Job(id)
+	switch {
+	case j.State == wire.StateAccepted && p[3]/10%2 == 0:
+		r.State = wire.StateRejected
+	case p[3]/10%2 == 0:
 		r.State = wire.StateSucceeded
 	}
 	if r.State == wire.StateFailed || p[4]%5 == 0 {

@@ -38,6 +38,7 @@ type peer interface {
 	Flush() error
 	Sweep() (memory.Report, error)
 	Restart()
+	Watch(v job.Vigil)
 	picture() picture
 }
 
@@ -101,6 +102,8 @@ func memoryKey(key string) memory.Key {
 }
 
 func (p *memoryPeer) Retry(id, key string) (string, error) { return p.Store.Retry(id, memoryKey(key)) }
+
+func (p *memoryPeer) Watch(v job.Vigil) { p.Vigil = v }
 
 func (p *memoryPeer) Flush() error { p.Store.Flush(); return nil }
 
@@ -311,6 +314,13 @@ func (p *sqlPeer) Finish(host, id, lease string, body []byte, r wire.FinishReque
 	return p.Store.Finish(p.t.Context(), host, p.own(id), lease, body, r)
 }
 
+func (p *sqlPeer) Watch(v job.Vigil) {
+	p.write(func(tx *database.Tx) error {
+		return tx.Exec(`INSERT INTO server_state (key, value) VALUES ('sweep', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
+			string(mustJSON(v))).Error
+	})
+}
+
 func (p *sqlPeer) Flush() error { return p.Store.Flush(p.t.Context()) }
 
 func (p *sqlPeer) Sweep() (memory.Report, error) {
@@ -326,26 +336,23 @@ func (p *sqlPeer) picture() picture {
 		}
 	}
 	var hosts []struct {
-		Row        hostRow `gorm:"embedded"`
-		Boots      bootRow `gorm:"embedded"`
-		ServerHeld bool
+		ID, Status, RepositoryID string
+		LastSeenAt               *time.Time
+		Boots                    bootRow `gorm:"embedded"`
+		ServerHeld               bool
+		Older, Probe             *string
 	}
-	read(&hosts, `SELECT hosts.*, EXISTS (SELECT 1 FROM host_repositories r WHERE r.host_id = hosts.id) AS server_held FROM hosts ORDER BY id`)
-	var older []struct{ HostID, BootID, Probe string }
-	read(&older, "SELECT host_id, boot_id, probe FROM older_boots")
-	for _, h := range hosts {
-		h.Boots.CloneAlarmAt = h.Row.CloneAlarmAt // the column is of both
-		b := h.Boots.host()
-		for _, o := range older {
-			if o.HostID == h.Row.ID {
-				b.Older = append(b.Older, boot.Older{ID: o.BootID, Probe: o.Probe})
+	read(&hosts, "SELECT "+bootColumns+`, id, status, last_seen_at, coalesce(repository_id, '') AS repository_id, older_boots.boot_id AS older, probe,
+		EXISTS (SELECT 1 FROM host_repositories r WHERE r.host_id = hosts.id) AS server_held
+		FROM hosts LEFT JOIN older_boots ON older_boots.host_id = hosts.id ORDER BY id`)
+	for i := 0; i < len(hosts); {
+		h, b := hosts[i], hosts[i].Boots.host()
+		for ; i < len(hosts) && hosts[i].ID == h.ID; i++ {
+			if hosts[i].Older != nil {
+				b.Older = append(b.Older, boot.Older{ID: *hosts[i].Older, Probe: *hosts[i].Probe})
 			}
 		}
-		tie := job.Tie{ServerHeld: h.ServerHeld}
-		if h.Row.RepositoryID != nil {
-			tie.ID = *h.Row.RepositoryID
-		}
-		pic.Hosts = append(pic.Hosts, pictured(h.Row.Status, at(h.Row.LastSeenAt), tie, b, p.marks))
+		pic.Hosts = append(pic.Hosts, pictured(h.Status, at(h.LastSeenAt), job.Tie{ID: h.RepositoryID, ServerHeld: h.ServerHeld}, b, p.marks))
 	}
 	var rows []jobRow
 	read(&rows, "SELECT "+ruleColumns+" FROM jobs ORDER BY number")

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
 	"restic-manager/server/database"
@@ -139,10 +140,15 @@ func leaveRepository(tx *database.Tx, host hostRow, url *string) error {
 	return tx.Exec("UPDATE hosts SET repository_id = NULL, snapshot_count = 0, listing_error = '' WHERE id = ?", host.ID).Error
 }
 
-// secretsFor opens what the server holds of the host's repository; nil when it holds none.
+// secretsFor is readSecrets in a transaction.
 func (s *Store) secretsFor(tx *database.Tx, hostID string) (*wire.Secrets, error) {
+	return s.readSecrets(tx.DB, hostID)
+}
+
+// readSecrets opens what the server holds of the host's repository; nil when it holds none.
+func (s *Store) readSecrets(db *gorm.DB, hostID string) (*wire.Secrets, error) {
 	var rows []repositoryRow
-	if err := tx.Raw("SELECT * FROM host_repositories WHERE host_id = ?", hostID).Scan(&rows).Error; err != nil {
+	if err := db.Raw("SELECT * FROM host_repositories WHERE host_id = ?", hostID).Scan(&rows).Error; err != nil {
 		return nil, fmt.Errorf("read the repository of host %s: %w", hostID, err)
 	}
 	if len(rows) == 0 {

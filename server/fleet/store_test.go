@@ -107,11 +107,17 @@ func (x *fixture) replica() *fixture {
 	return &r
 }
 
-// newDatabase is an empty place on the engine, gone after the test.
+// newDatabase is an empty place on the engine, gone after the test. Nobody pulls the plug here: tests do not
+// wait for the disk, benchmarks do.
 func newDatabase(t testing.TB, engine string) string {
 	t.Helper()
+	_, measured := t.(*testing.B)
 	if engine == "sqlite" {
-		return filepath.Join(t.TempDir(), "fleet.db")
+		folder := t.TempDir()
+		if !measured {
+			folder = memoryFolder(t)
+		}
+		return filepath.Join(folder, "fleet.db")
 	}
 	server := os.Getenv("RESTIC_MANAGER_TEST_POSTGRES")
 	if server == "" {
@@ -142,7 +148,22 @@ func newDatabase(t testing.TB, engine string) string {
 		t.Fatal(err)
 	}
 	u.Path = "/" + name
+	if !measured {
+		q := u.Query()
+		q.Set("synchronous_commit", "off")
+		u.RawQuery = q.Encode()
+	}
 	return u.String()
+}
+
+// memoryFolder is where there is no disk to wait for, if the machine has such a place.
+func memoryFolder(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "restic-manager-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 var tester = database.Actor{Kind: "operator", ID: "0190a000-0000-7000-8000-000000000001", Name: "tester"}

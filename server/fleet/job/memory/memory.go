@@ -25,8 +25,10 @@ type Store struct {
 	number int64
 	queue  []string // ids of jobs by number
 	keys   map[ownedKey]used
-	vigil  job.Vigil
 	pulse  pulse
+
+	// Vigil is what the sweepers share: the zero value opens an amnesty with the first sweep.
+	Vigil job.Vigil
 }
 
 // Host is what the rules know of a host.

@@ -64,7 +64,7 @@ func (s *Store) look(host string, q wire.PollQuery, now time.Time) (reply wire.P
 
 // view is what the rules of polling look at.
 func (s *Store) view(h *Host, q wire.PollQuery, now time.Time) job.View {
-	v := job.View{Query: q, Amnesty: s.vigil.Forgives(now), Jobs: s.named(h.ID, q.Jobs...)}
+	v := job.View{Query: q, Amnesty: s.Vigil.Forgives(now), Jobs: s.named(h.ID, q.Jobs...)}
 	for _, id := range s.queue {
 		j := s.jobs[id].Job
 		switch {

@@ -24,7 +24,7 @@ func (s *Store) Sweep() (Report, error) {
 	var report Report
 	s.Flush()
 	now := s.now()
-	if s.vigil, report.Amnesty = s.vigil.Begin(now); report.Amnesty {
+	if s.Vigil, report.Amnesty = s.Vigil.Begin(now); report.Amnesty {
 		return report, nil
 	}
 	for _, id := range s.names {
