@@ -35,7 +35,7 @@ type pollingHost struct {
 	Clock        *time.Time
 }
 
-// maxQueueLooked bounds how many of a host's queued jobs one look considers.
+// maxQueueLooked is about how many of a host's jobs one look considers.
 const maxQueueLooked = 100
 
 // answer reads what a poll is to be told, and writes what the poll proves: a probe, an alarm, a wait, a lost
@@ -116,9 +116,7 @@ func (s *Store) olderPoll(ctx context.Context, hostID string, q wire.PollQuery) 
 // view reads what the rules of polling look at, the host's closing apart.
 func (s *Store) view(db *gorm.DB, hostID string, host pollingHost, q wire.PollQuery, now time.Time) (job.View, map[string]jobRow, error) {
 	v := job.View{Query: q, Jobs: map[string]job.Job{}}
-	var open []jobRow
-	err := db.Raw("SELECT "+ruleColumns+`, jobs.spec FROM jobs WHERE host_id = ? AND state IN ('queued', 'accepted', 'running')
-		ORDER BY number LIMIT ?`, hostID, maxQueueLooked).Scan(&open).Error
+	open, err := readOpen(db, hostID)
 	if err != nil {
 		return v, nil, fmt.Errorf("read the open jobs of host %s: %w", hostID, err)
 	}
@@ -158,6 +156,22 @@ func (s *Store) view(db *gorm.DB, hostID string, host pollingHost, q wire.PollQu
 		v.Amnesty, err = inAmnesty(db, now)
 	}
 	return v, rows, err
+}
+
+// readOpen reads a host's jobs that have not ended. Of a long queue it reads the first of each sort: those
+// behind them wait for the same.
+func readOpen(db *gorm.DB, hostID string) (open []jobRow, err error) {
+	err = db.Raw("SELECT "+ruleColumns+`, jobs.spec FROM jobs WHERE host_id = ? AND state IN ('queued', 'accepted', 'running')
+		ORDER BY number LIMIT ?`, hostID, maxQueueLooked).Scan(&open).Error
+	if err != nil || len(open) < maxQueueLooked {
+		return open, err
+	}
+	open = nil
+	err = db.Raw("SELECT "+ruleColumns+`, jobs.spec FROM jobs WHERE host_id = ? AND (state IN ('accepted', 'running') OR number IN (
+		SELECT number FROM (SELECT number, row_number() OVER (PARTITION BY lane, hold ORDER BY number) AS place
+			FROM jobs WHERE host_id = ? AND state = 'queued') AS sorts WHERE place <= ?)) ORDER BY number`,
+		hostID, hostID, maxQueueLooked/4).Scan(&open).Error
+	return open, err
 }
 
 // readNamed adds the jobs of the host that the poll names and that are not there yet.
