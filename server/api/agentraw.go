@@ -14,15 +14,23 @@ import (
 
 // nextCommand is the long poll: it waits as long as the agent asked, or until the client or the server goes.
 func (s *Server) nextCommand(c echo.Context, x *exchange) error {
-	q, err := wire.ParsePollQuery(c.Request().URL.Query())
+	q, err := pollQuery(c.Request())
 	if err != nil {
-		return fault.Invalidf("%s", err)
+		return err
 	}
-	out, err := s.o.Fleet.Poll(c.Request().Context(), x.hostID, q)
+	out, err := s.o.Fleet.Poll(c.Request().Context(), x.hostID, *q)
 	if err != nil {
 		return err
 	}
 	return reply(c, http.StatusOK, out)
+}
+
+func pollQuery(r *http.Request) (*wire.PollQuery, error) {
+	q, err := wire.ParsePollQuery(r.URL.Query())
+	if err != nil {
+		return nil, fault.Invalidf("%s", err)
+	}
+	return &q, nil
 }
 
 // appendLog passes the records on as they were sent, with their inflated form to check them by.

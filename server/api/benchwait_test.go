@@ -17,6 +17,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -29,17 +31,21 @@ const benchWaiters = 2000
 // waitClient names the process that holds the connections, so that its memory is not the server's.
 const waitClient = "RESTIC_MANAGER_BENCH_CLIENT"
 
-// BenchmarkWaitingAgents is the memory of one waiting agent beside that of a bare handler that parks, both
-// after a collection: heap and stacks.
+// BenchmarkWaitingAgents is the memory of one waiting agent beside that of a bare handler that parks, both after
+// a collection: heap and stacks, and what the process holds of the machine (resident set size). Each connection has
+// answered one poll before, as those of agents have: the memory that answering takes is not given back at once.
 func BenchmarkWaitingAgents(b *testing.B) {
 	for _, scheme := range []string{"http", "https"} {
 		b.Run(scheme, func(b *testing.B) {
 			for b.Loop() {
 				bare := bareWaiters(b, scheme)
 				ours := ourWaiters(b, scheme)
-				b.ReportMetric(ours, "B/agent")
-				b.ReportMetric(bare, "baseline-B/agent")
-				b.ReportMetric(ours/bare, "ratio")
+				b.ReportMetric(ours.inUse, "B/agent")
+				b.ReportMetric(bare.inUse, "baseline-B/agent")
+				b.ReportMetric(ours.inUse/bare.inUse, "ratio")
+				b.ReportMetric(ours.resident, "rss-B/agent")
+				b.ReportMetric(bare.resident, "baseline-rss-B/agent")
+				b.ReportMetric(ours.resident/bare.resident, "rss-ratio")
 			}
 			b.ReportMetric(0, "ns/op")
 		})
@@ -47,30 +53,44 @@ func BenchmarkWaitingAgents(b *testing.B) {
 }
 
 // bareWaiters is the baseline.
-func bareWaiters(b *testing.B, scheme string) float64 {
+func bareWaiters(b *testing.B, scheme string) memory {
 	var held atomic.Int64
 	h := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("wait") == "0" {
+			w.Header().Set("Content-Type", "application/json")
+			io.WriteString(w, `{"mark":"0123456789abcdef0123456789abcdef"}`)
+			return
+		}
 		held.Add(1)
 		defer held.Add(-1)
 		<-r.Context().Done()
 	})}
-	requests := make([]string, benchWaiters)
+	requests := make([][2]string, benchWaiters)
 	for i := range requests {
-		requests[i] = "GET /api/agents/next-command?wait=60&boot=" + hexOf(16) + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer rma_" + hexOf(32) + "\r\nRestic-Manager-Protocol: 1\r\n\r\n"
+		bearer := "Bearer rma_" + hexOf(32)
+		for k, wait := range []string{"0", "60"} {
+			requests[i][k] = pollRequest("/api/agents/next-command?wait="+wait+"&boot="+hexOf(16), bearer)
+		}
 	}
 	return memoryOf(b, h, scheme, requests, held.Load)
 }
 
-func ourWaiters(b *testing.B, scheme string) float64 {
+func pollRequest(path, authorization string) string {
+	return "GET " + path + " HTTP/1.1\r\nHost: x\r\nAuthorization: " + authorization + "\r\nRestic-Manager-Protocol: 1\r\n\r\n"
+}
+
+func ourWaiters(b *testing.B, scheme string) memory {
 	r := newRig(b, "sqlite", nil)
 	if err := r.access.EnsureAdmin(b.Context(), adminName, goodSecret); err != nil {
 		b.Fatal(err)
 	}
-	requests := make([]string, benchWaiters)
+	requests := make([][2]string, benchWaiters)
 	for i := range requests {
 		a := r.enroll(fmt.Sprintf("host-%d", i))
 		a.hello()
-		requests[i] = "GET " + a.pollPath(60*time.Second) + " HTTP/1.1\r\nHost: x\r\nAuthorization: " + a.as["Authorization"][0] + "\r\nRestic-Manager-Protocol: 1\r\n\r\n"
+		for k, wait := range []time.Duration{0, 60 * time.Second} {
+			requests[i][k] = pollRequest(a.pollPath(wait), a.as["Authorization"][0])
+		}
 	}
 	http.DefaultClient.CloseIdleConnections()
 	h := &http.Server{}
@@ -85,7 +105,7 @@ func ourWaiters(b *testing.B, scheme string) float64 {
 }
 
 // memoryOf serves the requests of another process until all wait, and tells the bytes of each.
-func memoryOf(b *testing.B, h *http.Server, scheme string, requests []string, held func() int64) float64 {
+func memoryOf(b *testing.B, h *http.Server, scheme string, requests [][2]string, held func() int64) memory {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
@@ -97,7 +117,7 @@ func memoryOf(b *testing.B, h *http.Server, scheme string, requests []string, he
 	}
 	go h.Serve(l)
 	defer h.Close()
-	before := inUse()
+	before := memoryNow(b)
 	client := exec.Command(os.Args[0])
 	client.Env = append(os.Environ(), waitClient+"="+scheme+" "+l.Addr().String())
 	in, err := client.StdinPipe()
@@ -111,7 +131,7 @@ func memoryOf(b *testing.B, h *http.Server, scheme string, requests []string, he
 	defer client.Wait()
 	defer in.Close()
 	for _, q := range requests {
-		fmt.Fprintln(in, base64.StdEncoding.EncodeToString([]byte(q)))
+		fmt.Fprintln(in, base64.StdEncoding.EncodeToString([]byte(q[0])), base64.StdEncoding.EncodeToString([]byte(q[1])))
 	}
 	deadline := time.Now().Add(45 * time.Second)
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -122,30 +142,41 @@ func memoryOf(b *testing.B, h *http.Server, scheme string, requests []string, he
 		}
 		<-tick.C
 	}
-	return float64(inUse()-before) / float64(len(requests))
+	after, n := memoryNow(b), float64(len(requests))
+	return memory{(after.inUse - before.inUse) / n, (after.resident - before.resident) / n}
 }
 
-// inUse is the memory of heap and stacks after collections: stacks shrink in the second.
-func inUse() int64 {
+// memory is in bytes.
+type memory struct{ inUse, resident float64 }
+
+// memoryNow is the memory of heap and stacks after collections (stacks shrink in the second), and the resident set
+// once all that is free is given back.
+func memoryNow(b *testing.B) memory {
 	for range 4 {
 		runtime.GC()
 	}
+	debug.FreeOSMemory()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return int64(m.HeapInuse + m.StackInuse)
+	raw, err := os.ReadFile("/proc/self/statm") // proc(5): in pages, the second is resident
+	if err != nil {
+		b.Fatal(err)
+	}
+	pages, err := strconv.Atoi(strings.Fields(string(raw))[1])
+	if err != nil {
+		b.Fatal(err)
+	}
+	return memory{float64(m.HeapInuse + m.StackInuse), float64(pages * os.Getpagesize())}
 }
 
-// holdConnections is the other process: it sends a request on a connection each, and keeps them.
+// holdConnections is the other process: on a connection each it sends a request, reads its answer, sends a second
+// one, and keeps them.
 func holdConnections(where string) {
 	scheme, address, _ := strings.Cut(where, " ")
 	var held []net.Conn
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		q, err := base64.StdEncoding.DecodeString(lines.Text())
-		if err != nil {
-			log.Fatal(err)
-		}
 		c, err := net.Dial("tcp", address)
 		if err != nil {
 			log.Fatal(err)
@@ -153,13 +184,32 @@ func holdConnections(where string) {
 		if scheme == "https" {
 			c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
 		}
-		if _, err := c.Write(q); err != nil {
-			log.Fatal(err)
+		for i, word := range strings.Fields(lines.Text()) {
+			q, err := base64.StdEncoding.DecodeString(word)
+			if err != nil {
+				log.Fatal(err)
+			}
+			if _, err := c.Write(q); err != nil {
+				log.Fatal(err)
+			}
+			if i == 0 {
+				readAnswer(c)
+			}
 		}
 		held = append(held, c)
 	}
 	for _, c := range held {
 		c.Close()
+	}
+}
+
+func readAnswer(c net.Conn) {
+	a, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if body, err := io.ReadAll(a.Body); err != nil || a.StatusCode != 200 {
+		log.Fatalf("got %d %s, %v", a.StatusCode, body, err)
 	}
 }
 

@@ -127,7 +127,7 @@ func offer(c chan string, topic string) {
 // Subscribe gives a channel that gets a topic's name when one of the topics is published; with none named,
 // every topic (a slow reader misses some: it must treat a wake-up as "look"). Call cancel when done.
 func (h *Hub) Subscribe(topics ...string) (events <-chan string, cancel func()) {
-	c := make(chan string, max(1, 16*len(topics)))
+	c := make(chan string, len(topics)) // one wake-up of each is enough
 	if len(topics) == 0 {
 		c = make(chan string, 1024)
 	}

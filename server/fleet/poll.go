@@ -21,6 +21,39 @@ const maxHold = 55 * time.Second
 // poll of the host comes and when the host is revoked. Errors are unauthorized (401), hello_required (409) and
 // unavailable (503).
 func (s *Store) Poll(ctx context.Context, hostID string, q wire.PollQuery) (wire.PollReply, error) {
+	p, err := s.beginPoll(hostID, q)
+	if err != nil {
+		return wire.PollReply{}, err
+	}
+	defer p.end()
+	for first := true; ; first = false {
+		if done, err := p.look(ctx, first); done || err != nil {
+			return p.reply, err
+		}
+		if p.park(ctx) {
+			return p.reply, ctx.Err()
+		}
+	}
+}
+
+// polling is one poll under way. It is no local variable, and the frames in which it waits are few and small: a
+// stack that has grown by a look at the database goes back to half its size only when three quarters of it are
+// unused, and there are as many stacks as agents.
+type polling struct {
+	s      *Store
+	hostID string
+	q      wire.PollQuery
+	asked  string // all of q that the answer depends on
+	seat   *seat
+	place  *waiting
+	events <-chan string
+	cancel func() // of events
+	over   *time.Timer
+	again  <-chan time.Time // when to look again though nothing is told; nil: never
+	reply  wire.PollReply
+}
+
+func (s *Store) beginPoll(hostID string, q wire.PollQuery) (*polling, error) {
 	s.Seen(hostID)
 	now := s.db.Clock()
 	for _, j := range q.Jobs {
@@ -30,78 +63,72 @@ func (s *Store) Poll(ctx context.Context, hostID string, q wire.PollQuery) (wire
 	case <-s.db.Hub.Closed():
 		e := fault.New(fault.Unavailable, wire.ProblemUnavailable, "the server is stopping; ask again")
 		e.RetryAfter = time.Second
-		return wire.PollReply{}, e
+		return nil, e
 	default:
 	}
-	t := s.seats.take(hostID, now)
-	w, late := t.enter(q)
-	if late {
-		q.Wait = 0
-	}
-	defer t.leave(w)
-	events, cancel := s.db.Hub.Subscribe(database.TopicWake(hostID)) // before the look: nothing is missed
-	defer cancel()
-	return s.wait(ctx, hostID, q, t, w, events)
-}
-
-// wait looks, and waits until there is something to look at again.
-func (s *Store) wait(ctx context.Context, hostID string, q wire.PollQuery, t *seat, w *waiting, events <-chan string) (wire.PollReply, error) {
+	p := &polling{s: s, hostID: hostID, q: q, asked: question(q), seat: s.seats.take(hostID, now)}
 	hold := min(q.Wait, maxHold)
 	if s.settings.PollHold > 0 {
 		hold = min(hold, s.settings.PollHold)
 	}
-	over := time.NewTimer(hold)
-	defer over.Stop()
-	asked := question(q)
-	reply := wire.PollReply{}
-	var again <-chan time.Time
-	for first := true; ; first = false {
-		if mark, ok := t.nothingNew(asked); ok && first {
-			reply.Mark = mark
-		} else {
-			found, newest, soon, err := s.look(ctx, hostID, q, t, w, asked)
-			if err != nil || !found.IsEmpty() {
-				return found, err
-			}
-			if !newest && found.Mark != q.Mark {
-				return found, nil // a probe: only a living process can echo it
-			}
-			reply.Mark = found.Mark
-			again = nil
-			if !soon.IsZero() {
-				again = time.After(max(soon.Sub(s.db.Clock()), 0))
-			}
-		}
-		s.seats.parked.Add(1)
-		end := s.park(ctx, w, events, again, over.C)
-		s.seats.parked.Add(-1)
-		if end {
-			return reply, ctx.Err()
-		}
+	var late bool
+	if p.place, late = p.seat.enter(q); late {
+		hold = 0
 	}
+	p.over = time.NewTimer(hold)
+	p.events, p.cancel = s.db.Hub.Subscribe(database.TopicWake(hostID)) // before the look: nothing is missed
+	return p, nil
+}
+
+func (p *polling) end() {
+	p.cancel()
+	p.over.Stop()
+	p.seat.leave(p.place)
+}
+
+// look fills the reply; done is true when it is to be sent now. The first time it asks nobody when it knows that
+// there is nothing new.
+func (p *polling) look(ctx context.Context, first bool) (done bool, err error) {
+	if mark, ok := p.seat.nothingNew(p.asked); ok && first {
+		p.reply.Mark = mark
+		return false, nil
+	}
+	found, newest, soon, err := p.s.look(ctx, p.hostID, p.q, p.seat, p.place, p.asked)
+	if err != nil {
+		return false, err
+	}
+	p.reply = found
+	if !found.IsEmpty() || !newest && found.Mark != p.q.Mark { // a probe: only a living process can echo it
+		return true, nil
+	}
+	p.again = nil
+	if !soon.IsZero() {
+		p.again = time.After(max(soon.Sub(p.s.db.Clock()), 0))
+	}
+	return false, nil
 }
 
 // park waits; end is true when the poll is over. What was told goes before the end: it may be of the look's
 // own doing.
-func (s *Store) park(ctx context.Context, w *waiting, events <-chan string, again, over <-chan time.Time) (end bool) {
+func (p *polling) park(ctx context.Context) (end bool) {
 	select {
-	case <-events:
+	case <-p.events:
 		return false
 	default:
 	}
+	p.s.seats.parked.Add(1)
+	defer p.s.seats.parked.Add(-1)
 	select {
-	case <-events:
-	case <-again:
-	case <-over:
-		return true
-	case <-w.end:
-		return true
-	case <-s.db.Hub.Closed():
-		return true
+	case <-p.events:
+		return false
+	case <-p.again:
+		return false
+	case <-p.over.C:
+	case <-p.place.end:
+	case <-p.s.db.Hub.Closed():
 	case <-ctx.Done():
-		return true
 	}
-	return false
+	return true
 }
 
 // look asks the database. soon is when to look again though nothing is told; zero: never.
