@@ -54,8 +54,12 @@ e2e: build
 test: check build
 	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); go test -race -count=1 -timeout 30m ./server/e2e/...'
 
+# N: how often each benchmark is run. ONLY: which lines of docs/benchmarks.md, for example ONLY=1,2,10.
+N    ?= 5
+ONLY ?=
 bench: build
-	$(WITH) && tools/postgres with tools/bench
+	@(cd tools/bench && GOWORK=off go vet . && GOWORK=off go test . && GOWORK=off go build -o ../../bin/bench .)
+	$(WITH) && tools/postgres with bin/bench -n $(N) -only '$(ONLY)'
 
 FUZZTIME ?= 30s
 fuzz:

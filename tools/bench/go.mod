@@ -1,0 +1,3 @@
+module restic-manager/tools/bench
+
+go 1.26.8

@@ -1,0 +1,141 @@
+// Command bench measures what restic-manager costs, each figure beside a baseline of the same run, and prints one
+// table. It is called by make bench, which sets up PostgreSQL, restic and the programs.
+//
+// The measuring is done by Go benchmarks that lie beside the code. Each of them measures ours and the baseline in
+// turn and reports a ratio; bench repeats them, goes through all lines before it comes to the first again, and
+// shows medians: absolute figures wander with the machine, ratios do not.
+//
+// It fails when a benchmark fails. A goal that is missed is shown, and is no failure.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	n := flag.Int("n", 5, "how often each benchmark is run; the table shows medians")
+	only := flag.String("only", "", "lines to measure, for example 1,2,10; empty: all")
+	verbose := flag.Bool("v", false, "show each benchmark's own output")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := bench(ctx, *n, *only, *verbose); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func bench(ctx context.Context, n int, only string, verbose bool) error {
+	if n < 1 {
+		return fmt.Errorf("-n %d: give at least 1", n)
+	}
+	lines, err := linesOf(only)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"RESTIC_MANAGER_TEST_POSTGRES", "RESTIC_MANAGER_TEST_TOOLS", "RESTIC_MANAGER_TEST_BIN"} {
+		if os.Getenv(name) == "" {
+			return fmt.Errorf("%s is not set: run make bench", name)
+		}
+	}
+	fmt.Println(facts())
+	dir, err := os.MkdirTemp("", "restic-manager-bench.")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	chosen := chosenSuites(lines)
+	for _, s := range chosen {
+		if err := s.build(ctx, dir); err != nil {
+			return err
+		}
+	}
+	all := results{}
+	begin := time.Now()
+	for round := range n {
+		for _, s := range chosen {
+			if s.once && round > 0 {
+				continue
+			}
+			fmt.Fprintf(os.Stderr, "%s  round %d of %d: %s\n", time.Since(begin).Round(time.Second), round+1, n, s.bench)
+			out, err := s.run(ctx, dir, n)
+			if verbose || err != nil {
+				os.Stderr.Write(out)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.bench, err)
+			}
+			if !all.add(out) {
+				return fmt.Errorf("%s printed no result", s.bench)
+			}
+		}
+	}
+	table, missing := tabulate(all, lines)
+	fmt.Print(table)
+	if len(missing) > 0 {
+		return fmt.Errorf("nothing was measured for %s", strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+// linesOf reads the choice; none is all.
+func linesOf(only string) ([]int, error) {
+	var known, chosen []int
+	for _, r := range rules {
+		if !slices.Contains(known, r.line) {
+			known = append(known, r.line)
+		}
+	}
+	for word := range strings.FieldsFuncSeq(only, func(r rune) bool { return r == ',' || r == ' ' }) {
+		line, err := strconv.Atoi(word)
+		if err != nil || !slices.Contains(known, line) {
+			return nil, fmt.Errorf("-only %s: there are the lines %s", only, strings.Trim(fmt.Sprint(known), "[]"))
+		}
+		chosen = append(chosen, line)
+	}
+	if len(chosen) == 0 {
+		return known, nil
+	}
+	return chosen, nil
+}
+
+// binary is the package's compiled tests.
+func (s suite) binary(dir string) string {
+	return filepath.Join(dir, strings.ReplaceAll(s.dir, "/", "-")+".test")
+}
+
+// build compiles the package's tests, once for all its suites.
+func (s suite) build(ctx context.Context, dir string) error {
+	if _, err := os.Stat(s.binary(dir)); err == nil {
+		return nil
+	}
+	c := exec.CommandContext(ctx, "go", "test", "-c", "-o", s.binary(dir), "./"+s.dir)
+	c.Stdout, c.Stderr = os.Stderr, os.Stderr
+	if err := c.Run(); err != nil {
+		return fmt.Errorf("compile the benchmarks of %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// run runs the benchmark once, in its package's folder, as go test does. A benchmark that repeats by itself is
+// told how often.
+func (s suite) run(ctx context.Context, dir string, n int) ([]byte, error) {
+	c := exec.CommandContext(ctx, s.binary(dir), "-test.run=^$", "-test.bench="+s.bench, "-test.benchtime=1x", "-test.timeout=2h")
+	c.Dir = s.dir
+	c.Env = append(os.Environ(), "RESTIC_MANAGER_BENCH_PAIRS="+strconv.Itoa(n))
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGTERM) }
+	c.WaitDelay = 10 * time.Second
+	return c.CombinedOutput()
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"regexp"
+	"slices"
+)
+
+// suite is one benchmark of one package.
+type suite struct {
+	lines []int
+	dir   string // of the package, from the top of the tree
+	bench string // go test's -bench
+	once  bool   // it repeats by itself
+}
+
+var suites = []suite{
+	{lines: []int{1}, dir: "server/api", bench: "^BenchmarkLog$/^postgres$/^zstd$"},
+	{lines: []int{2}, dir: "server/api", bench: "^BenchmarkLog$/^sqlite$/^zstd$"},
+	{lines: []int{3}, dir: "server/fleet", bench: "^BenchmarkLogBytes$"},
+	{lines: []int{5}, dir: "server/api", bench: "^BenchmarkWaitingAgents$"},
+	{lines: []int{8}, dir: "server/fleet", bench: "^BenchmarkAccept$"},
+	{lines: []int{9}, dir: "server/fleet", bench: "^BenchmarkReplaceSnapshots$"},
+	{lines: []int{10}, dir: "server/e2e", bench: "^BenchmarkAgentAroundRestic$", once: true},
+}
+
+func chosenSuites(lines []int) []suite {
+	return slices.DeleteFunc(slices.Clone(suites), func(s suite) bool {
+		return !slices.ContainsFunc(s.lines, func(l int) bool { return slices.Contains(lines, l) })
+	})
+}
+
+// rule is one row of the table: which metric of which benchmark, and what it should reach. The lines are numbered
+// as in docs/benchmarks.md.
+type rule struct {
+	line     int
+	measure  string
+	database string
+	name     *regexp.Regexp // of the benchmark's result
+	metric   string         // that the goal is for; ours and baseline are shown beside a ratio when they are there
+	low      string         // metrics of a result that repeats by itself: the interval around metric
+	high     string
+	atLeast  bool // the goal is a least; else a most
+	goal     float64
+	reported bool // without a goal
+	optional bool // shown when it is there
+}
+
+func at(name string) *regexp.Regexp { return regexp.MustCompile("^Benchmark" + name + "$") }
+
+// rules are in the table's order.
+var rules = []rule{
+	{line: 1, measure: "log lines through the endpoint / COPY, with a primary key", database: "PostgreSQL", name: at("Log/postgres/zstd"), metric: "ratio", atLeast: true, goal: 2},
+	{line: 2, measure: "log lines through the endpoint / a prepared row each", database: "SQLite", name: at("Log/sqlite/zstd"), metric: "ratio", atLeast: true, goal: 3},
+
+	{line: 3, measure: "bytes kept of a log line, whole batches / a row each", database: "PostgreSQL", name: at("LogBytes/postgres.*(batch|whole).*"), metric: "ratio", goal: 0.12},
+	{line: 3, measure: "bytes kept of a log line, whole batches / a row each", database: "SQLite", name: at("LogBytes/sqlite.*(batch|whole).*"), metric: "ratio", goal: 0.12},
+	{line: 3, measure: "bytes kept of a slow job's line / a row each", database: "PostgreSQL", name: at("LogBytes/postgres.*slow.*"), metric: "ratio", goal: 0.15},
+	{line: 3, measure: "bytes kept of a slow job's line / a row each", database: "SQLite", name: at("LogBytes/sqlite.*slow.*"), metric: "ratio", goal: 0.15},
+
+	{line: 5, measure: "heap and stacks of a waiting agent, HTTP / a bare handler", name: at("WaitingAgents/http"), metric: "ratio", goal: 1.25},
+	{line: 5, measure: "heap and stacks of a waiting agent, TLS / a bare handler", name: at("WaitingAgents/https"), metric: "ratio", goal: 1.25},
+	{line: 5, measure: "resident memory of a waiting agent, HTTP / a bare handler", name: at("WaitingAgents/http"), metric: "rss-ratio", goal: 1.25},
+	{line: 5, measure: "resident memory of a waiting agent, TLS / a bare handler", name: at("WaitingAgents/https"), metric: "rss-ratio", goal: 1.25},
+
+	{line: 8, measure: "accepts, 1,000 repositories / one UPDATE … RETURNING", database: "PostgreSQL", name: at("Accept/postgres/repositories=1000"), metric: "ratio", atLeast: true, goal: 0.35},
+	{line: 8, measure: "accepts, 20 repositories / one UPDATE … RETURNING", database: "PostgreSQL", name: at("Accept/postgres/repositories=20"), metric: "ratio", reported: true},
+	{line: 8, measure: "accepts, 1,000 repositories / one UPDATE … RETURNING", database: "SQLite", name: at("Accept/sqlite/repositories=1000"), metric: "ratio", reported: true, optional: true},
+	{line: 8, measure: "deadlocks meanwhile", database: "PostgreSQL", name: at("Accept/postgres/repositories=1000"), metric: "deadlocks", optional: true},
+	{line: 8, measure: "deadlocks meanwhile, 20 repositories", database: "PostgreSQL", name: at("Accept/postgres/repositories=20"), metric: "deadlocks", optional: true},
+
+	{line: 9, measure: "replacing 100,000 snapshots by one new, one gone / DELETE and COPY", database: "PostgreSQL", name: at("ReplaceSnapshots.*"), metric: "ratio", goal: 0.12},
+
+	{line: 10, measure: "restic's lifetime under the agent / alone: 20,000 small files", name: at("AgentAroundRestic/20000-small-files"), metric: "lifetime-ratio", low: "lifetime-low", high: "lifetime-high", goal: 1.02},
+	{line: 10, measure: "restic's lifetime under the agent / alone: one file of 2 GiB", name: at("AgentAroundRestic/one-2-GiB-file"), metric: "lifetime-ratio", low: "lifetime-low", high: "lifetime-high", goal: 1.02},
+	{line: 10, measure: "CPU of restic, supervisor and agent / restic: 20,000 small files", name: at("AgentAroundRestic/20000-small-files"), metric: "cpu-ratio", low: "cpu-low", high: "cpu-high", goal: 1.05},
+	{line: 10, measure: "CPU of restic, supervisor and agent / restic: one file of 2 GiB", name: at("AgentAroundRestic/one-2-GiB-file"), metric: "cpu-ratio", low: "cpu-low", high: "cpu-high", goal: 1.05},
+	{line: 10, measure: "memory of agent and supervisor (PSS): 20,000 small files", name: at("AgentAroundRestic/20000-small-files"), metric: "PSS-MiB", goal: 32},
+	{line: 10, measure: "memory of agent and supervisor (PSS): one file of 2 GiB", name: at("AgentAroundRestic/one-2-GiB-file"), metric: "PSS-MiB", goal: 32},
+	{line: 10, measure: "set-up before restic runs: 20,000 small files", name: at("AgentAroundRestic/20000-small-files"), metric: "setup-s", goal: 0.5},
+	{line: 10, measure: "set-up before restic runs: one file of 2 GiB", name: at("AgentAroundRestic/one-2-GiB-file"), metric: "setup-s", goal: 0.5},
+}
