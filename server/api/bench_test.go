@@ -4,13 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"slices"
@@ -25,6 +25,7 @@ import (
 
 	"restic-manager/server/access"
 	"restic-manager/server/database"
+	"restic-manager/server/database/databasetest"
 	"restic-manager/shared/wire"
 )
 
@@ -41,17 +42,19 @@ type batch struct {
 	body  []byte
 }
 
-// batches are a job's log of lines like those restic writes with --json --verbose, about 134 bytes each,
-// compressed as an agent does it.
+// batches are a job's log of lines like those restic writes with --json --verbose: about 134 bytes each, names,
+// times and sizes as random as real ones, so that they compress no better. They are compressed as an agent does it.
 func batches(b *testing.B, encoding string) []batch {
 	all := make([]batch, benchBatches)
 	sum := sha256.New()
+	draw, at := rand.New(rand.NewPCG(1, 1)), time.Unix(1e9, 0)
 	for i := range all {
 		var records []byte
-		for k := range benchLines {
-			line := fmt.Appendf(nil, `{"message_type":"verbose_status","action":"new","item":"/home/user/projects/p%04d/module/f%06d.go","duration":0.00%d,"data_size":%d}`,
-				i, k, 1+k%9, (i*7919+k*104729)%100000)
-			records = wire.AppendRecord(records, time.Unix(1e9, int64(i*benchLines+k)*1e6), wire.StreamOut, line, wire.MaxRecord)
+		for range benchLines {
+			line := fmt.Appendf(nil, `{"message_type":"verbose_status","action":"new","item":"/home/user/work/%03x/%012x.jpg","duration":0.%09d,"data_size":%d}`,
+				draw.IntN(64), draw.Uint64()>>16, draw.IntN(1e9), draw.IntN(1e7))
+			at = at.Add(time.Duration(draw.IntN(2e6)) * time.Microsecond / 1000)
+			records = wire.AppendRecord(records, at, wire.StreamOut, line, wire.MaxRecord)
 		}
 		q := wire.LogQuery{FirstLine: int64(i*benchLines + 1), Lines: benchLines, SumBefore: hex.EncodeToString(sum.Sum(nil))}
 		sum.Write(records)
@@ -195,7 +198,7 @@ func rowsOf(b *testing.B, all []batch) []wire.Record {
 
 // copyBaseline is COPY of the same lines into one table with a primary key, in one go.
 func copyBaseline(b *testing.B, rows []wire.Record) func() {
-	pool, err := pgxpool.New(b.Context(), newDatabase(b, "postgres"))
+	pool, err := pgxpool.New(b.Context(), databasetest.New(b, "postgres"))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -206,8 +209,8 @@ func copyBaseline(b *testing.B, rows []wire.Record) func() {
 	return func() {
 		total := benchAgents * len(rows)
 		i := 0
-		var job [16]byte // not text: the driver would take half its time to convert it
-		rand.Read(job[:])
+		var job [16]byte       // not text: the driver would take half its time to convert it
+		copy(job[:], hexOf(8)) // 16 characters
 		_, err := pool.CopyFrom(b.Context(), pgx.Identifier{"lines"}, []string{"job", "n", "t", "s", "line"}, pgx.CopyFromFunc(func() ([]any, error) {
 			if i == total {
 				return nil, nil
@@ -224,7 +227,7 @@ func copyBaseline(b *testing.B, rows []wire.Record) func() {
 
 // loopBaseline is a prepared statement per line, a transaction per batch, with the durability of ours.
 func loopBaseline(b *testing.B, rows []wire.Record) func() {
-	db, err := sql.Open("sqlite", "file:"+newDatabase(b, "sqlite")+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_txlock=immediate")
+	db, err := sql.Open("sqlite", "file:"+databasetest.New(b, "sqlite")+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_txlock=immediate")
 	if err != nil {
 		b.Fatal(err)
 	}

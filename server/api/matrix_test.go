@@ -9,6 +9,7 @@ import (
 
 	"restic-manager/server/access"
 	"restic-manager/server/database"
+	"restic-manager/server/database/databasetest"
 	"restic-manager/shared/wire"
 )
 
@@ -170,7 +171,7 @@ func TestUndeclaredMethodsAndPaths(t *testing.T) {
 
 func TestBeforeSetupOnlySetupAndHealthAnswer(t *testing.T) {
 	t.Parallel()
-	for _, engine := range []string{"sqlite", "postgres"} {
+	for _, engine := range databasetest.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, engine, func(o *Options) {

@@ -11,19 +11,17 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
 
 	"restic-manager/server/access"
 	"restic-manager/server/database"
+	"restic-manager/server/database/databasetest"
 	"restic-manager/server/fleet"
 	"restic-manager/shared/wire"
 )
@@ -93,7 +91,7 @@ const (
 // each runs the test on both engines, with an administrator there.
 func each(t *testing.T, change func(*Options), test func(t *testing.T, r *rig)) {
 	t.Parallel()
-	for _, engine := range []string{"sqlite", "postgres"} {
+	for _, engine := range databasetest.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, engine, change)
@@ -113,7 +111,7 @@ func newRig(t testing.TB, engine string, change func(*Options)) *rig {
 		log = slog.New(slog.DiscardHandler)
 	}
 	var err error
-	if r.db, err = database.Open(t.Context(), database.Options{URL: newDatabase(t, engine), Now: r.clock.now, Log: log}); err != nil {
+	if r.db, err = database.Open(t.Context(), database.Options{URL: databasetest.New(t, engine), Now: r.clock.now, Log: log}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.db.Close() })
@@ -150,36 +148,6 @@ func newRig(t testing.TB, engine string, change func(*Options)) *rig {
 func lastLines(s string, n int) string {
 	lines := strings.Split(s, "\n")
 	return strings.Join(lines[max(0, len(lines)-n-1):], "\n")
-}
-
-func newDatabase(t testing.TB, engine string) string {
-	t.Helper()
-	if engine == "sqlite" {
-		return filepath.Join(t.TempDir(), "test.db")
-	}
-	base := os.Getenv("RESTIC_MANAGER_TEST_POSTGRES")
-	if base == "" {
-		t.Fatal("RESTIC_MANAGER_TEST_POSTGRES is not set: run make test")
-	}
-	name := "api_" + strings.ReplaceAll(database.NewID(), "-", "")
-	run := func(sql string) {
-		c, err := pgx.Connect(context.Background(), base)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close(context.Background())
-		if _, err := c.Exec(context.Background(), sql); err != nil {
-			t.Fatal(err)
-		}
-	}
-	run("CREATE DATABASE " + name)
-	t.Cleanup(func() { run("DROP DATABASE " + name + " WITH (FORCE)") })
-	u, err := url.Parse(base)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Path = "/" + name
-	return u.String()
 }
 
 // request is one call.

@@ -15,6 +15,7 @@ import (
 	"gorm.io/gorm/logger"
 
 	"restic-manager/server/database"
+	"restic-manager/server/database/databasetest"
 	"restic-manager/shared/wire"
 )
 
@@ -27,7 +28,7 @@ const (
 // thing that could take one from a queue: a single UPDATE … RETURNING on a table with nothing behind it.
 // Both at 64 workers over the same connections, in turn.
 func BenchmarkAccept(b *testing.B) {
-	for _, engine := range engines {
+	for _, engine := range databasetest.Engines {
 		for _, repositories := range []int{1000, 20} {
 			b.Run(fmt.Sprintf("%s/repositories=%d", engine, repositories), func(b *testing.B) { benchmarkAccept(b, engine, repositories) })
 		}

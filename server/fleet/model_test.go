@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"restic-manager/server/database/databasetest"
 	"restic-manager/server/fault"
 	"restic-manager/server/fleet/job"
 	"restic-manager/server/fleet/job/memory"
@@ -140,8 +141,6 @@ type world struct {
 	trace strings.Builder
 }
 
-var engines = []string{"sqlite", "postgres"}
-
 // model runs sequences, one after the other, on the same two databases.
 type model struct {
 	t     *testing.T
@@ -152,8 +151,8 @@ type model struct {
 
 func newModel(t *testing.T, met *met) *model {
 	m := &model{t: t, clock: newClock(), met: met}
-	for _, engine := range engines {
-		x := &fixture{t: t, clock: m.clock, url: newDatabase(t, engine)}
+	for _, engine := range databasetest.Engines {
+		x := &fixture{t: t, clock: m.clock, url: databasetest.New(t, engine)}
 		x.Store, x.db = x.open(t)
 		m.sqls = append(m.sqls, &sqlPeer{fixture: x})
 	}
@@ -233,7 +232,7 @@ func (w *world) all(do func(peer) string) string {
 	}
 	for i := range w.peers[1:] {
 		if answers[i+1] != answers[0] {
-			return fmt.Sprintf("the answer on %s:\n got %s\nwant %s", engines[i], answers[i+1], answers[0])
+			return fmt.Sprintf("the answer on %s:\n got %s\nwant %s", databasetest.Engines[i], answers[i+1], answers[0])
 		}
 	}
 	return ""
@@ -244,7 +243,7 @@ func (w *world) rows() string {
 	pictures := together(w.peers, peer.picture)
 	for i := range w.peers[1:] {
 		if d := pictures[i+1].differs(pictures[0]); d != "" {
-			return fmt.Sprintf("the rows on %s: %s", engines[i], d)
+			return fmt.Sprintf("the rows on %s: %s", databasetest.Engines[i], d)
 		}
 	}
 	return ""

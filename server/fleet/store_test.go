@@ -1,22 +1,20 @@
 package fleet
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"restic-manager/server/database"
+	"restic-manager/server/database/databasetest"
 	"restic-manager/server/fault"
 	"restic-manager/server/fleet/job"
 	"restic-manager/shared/wire"
@@ -62,14 +60,14 @@ type fixture struct {
 // each runs the test on both engines.
 func each(t *testing.T, fn func(t *testing.T, x *fixture)) {
 	t.Helper()
-	for _, engine := range []string{"sqlite", "postgres"} {
+	for _, engine := range databasetest.Engines {
 		t.Run(engine, func(t *testing.T) { fn(t, newFixture(t, engine)) })
 	}
 }
 
 func newFixture(t testing.TB, engine string) *fixture {
 	t.Helper()
-	x := &fixture{t: t, clock: newClock(), url: newDatabase(t, engine)}
+	x := &fixture{t: t, clock: newClock(), url: databasetest.New(t, engine)}
 	x.Store, x.db = x.open(t)
 	return x
 }
@@ -105,55 +103,6 @@ func (x *fixture) replica() *fixture {
 	}
 	r.Store = s
 	return &r
-}
-
-// newDatabase is an empty place on the engine, gone after the test. Nobody pulls the plug here: tests do not
-// wait for the disk, benchmarks do.
-func newDatabase(t testing.TB, engine string) string {
-	t.Helper()
-	_, measured := t.(*testing.B)
-	if engine == "sqlite" {
-		folder := t.TempDir()
-		if !measured {
-			folder = memoryFolder(t)
-		}
-		return filepath.Join(folder, "fleet.db")
-	}
-	server := os.Getenv("RESTIC_MANAGER_TEST_POSTGRES")
-	if server == "" {
-		t.Fatal("RESTIC_MANAGER_TEST_POSTGRES is not set: run make test")
-	}
-	name := fmt.Sprintf("fleet_%d_%d", os.Getpid(), rand.Uint64())
-	admin, err := database.Open(context.Background(), database.Options{URL: server, MaxConnections: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
-	if err := admin.Read(t.Context()).Exec("CREATE DATABASE " + name).Error; err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		admin, err := database.Open(context.Background(), database.Options{URL: server, MaxConnections: 1})
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer admin.Close()
-		if err := admin.Read(context.Background()).Exec("DROP DATABASE " + name + " WITH (FORCE)").Error; err != nil {
-			t.Error(err)
-		}
-	})
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Path = "/" + name
-	if !measured {
-		q := u.Query()
-		q.Set("synchronous_commit", "off")
-		u.RawQuery = q.Encode()
-	}
-	return u.String()
 }
 
 // memoryFolder is where there is no disk to wait for, if the machine has such a place.
