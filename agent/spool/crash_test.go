@@ -246,3 +246,57 @@ func TestSumOfAnInterruptedLogCountsWhatAPowerCutLeaves(t *testing.T) {
 		t.Errorf("after a power cut: got %+v, want %+v", again, sum)
 	}
 }
+
+// TestWhatAKilledAgentLeftIsDurableOnceItIsTakenUp kills the agent at each write, lets the next one look, and
+// cuts the power then: what the look found is there still.
+func TestWhatAKilledAgentLeftIsDurableOnceItIsTakenUp(t *testing.T) {
+	m, s, _ := openMemory(t)
+	m.FailWrites(nil)
+	must(t, life(s))
+	for n := 1; n <= m.Writes(); n++ {
+		m, s, c := openMemory(t)
+		m.FailWrites(func(i int, _ string) error {
+			if i >= n {
+				return errPower
+			}
+			return nil
+		})
+		_ = life(s)
+		m.FailWrites(nil)
+		m.ReleaseLocks()
+		look := func() (phase wire.Phase, claimed, result, finish bool) {
+			t.Helper()
+			s := reopen(t, m, c)
+			found, _, err := s.Scan()
+			must(t, err)
+			must(t, s.Settle("018f0000-0000-7000-8000-00000000ffff")) // of another job: it changes nothing
+			if len(found) == 0 {
+				return "", false, false, false
+			}
+			return found[0].Job.Phase, found[0].Claim != nil, found[0].Result != nil, found[0].Finish != nil
+		}
+		phase, claimed, result, finish := look()
+		m.Crash(nil)
+		phase2, claimed2, result2, finish2 := look()
+		if phase2 != phase || claimed2 != claimed || result2 != result || finish2 != finish {
+			t.Errorf("killed at write %d: found %q, claim %v, result %v, finish %v; after the power cut %q, %v, %v, %v",
+				n, phase, claimed, result, finish, phase2, claimed2, result2, finish2)
+		}
+	}
+}
+
+// TestAKeptFinishIsDurableBeforeItsFolderGoes: the agent was killed between the link and its being durable; the
+// next one settles the job, and the power goes.
+func TestAKeptFinishIsDurableBeforeItsFolderGoes(t *testing.T) {
+	m, s, c := openMemory(t)
+	f, err := s.Create(testJob(wire.PhaseOffered))
+	must(t, err)
+	must(t, f.SaveFinish([]byte(`{"state":"succeeded"}`)))
+	must(t, m.Link(f.path(finishFile), s.path(finishedDir, testID+"-1767225600")))
+	m.ReleaseLocks()
+	must(t, reopen(t, m, c).Settle(testID))
+	m.Crash(nil)
+	if _, ok, err := reopen(t, m, c).KeptFinish(testID); err != nil || !ok {
+		t.Errorf("got the finish %v %v, want it kept", ok, err)
+	}
+}

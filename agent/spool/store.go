@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"restic-manager/shared/wire"
@@ -157,10 +158,14 @@ func (s *Store) Jobs() ([]string, error) {
 }
 
 // Scan looks at every job folder: what an agent does first. Folders whose job.json cannot be read are
-// returned as damaged; nothing of theirs may run. The error is one of the disk's.
+// returned as damaged; nothing of theirs may run. The names that an agent which was killed had not made durable
+// are durable before anything is built on them. The error is one of the disk's.
 func (s *Store) Scan() (found []Facts, damaged []Damaged, err error) {
 	names, err := s.Jobs()
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.settleNames(names); err != nil {
 		return nil, nil, err
 	}
 	for _, name := range names {
@@ -180,6 +185,20 @@ func (s *Store) Scan() (found []Facts, damaged []Damaged, err error) {
 		damaged = append(damaged, Damaged{ID: name, Reason: bad.Error(), Alive: alive})
 	}
 	return found, damaged, nil
+}
+
+// settleNames makes the names of the job folders, and those in them, durable.
+func (s *Store) settleNames(folders []string) error {
+	if err := s.disk.SyncDir(s.path(jobsDir)); err != nil {
+		return fmt.Errorf("make the job folders durable: %w", err)
+	}
+	for _, name := range folders {
+		err := s.disk.SyncDir(s.path(jobsDir, name))
+		if err != nil && !errors.Is(err, syscall.ENOTDIR) { // a file there is a damaged folder
+			return fmt.Errorf("make the folder of job %.60q durable: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // Known reports whether a job of this id was run, may have been, or was put aside: it is never run again.
@@ -230,8 +249,11 @@ func (s *Store) Settle(id string) error {
 // keepFinish gives finish.json a second name outside the folder: a crash leaves one or both, never none.
 func (s *Store) keepFinish(id string) error {
 	_, kept, err := s.keptName(id)
-	if err != nil || kept {
+	if err != nil {
 		return err
+	}
+	if kept { // perhaps by an agent that was killed before it was durable
+		return s.disk.SyncDir(s.path(finishedDir))
 	}
 	name := id + "-" + strconv.FormatInt(s.now().Unix(), 10)
 	err = s.disk.Link(s.Folder(id).path(finishFile), s.path(finishedDir, name))
