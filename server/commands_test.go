@@ -27,7 +27,7 @@ func TestExitCodes(t *testing.T) {
 		{"missing argument", []string{"user", "add"}, 2, "username"},
 		{"wrong role", []string{"user", "add", "ann", "--role=root"}, 2, "administrator"},
 		{"wrong setting", []string{"serve", "--database=mysql://x"}, 78, "postgres://"},
-		{"missing file", []string{"serve", "--config=/nonexistent.yaml"}, 78, "/nonexistent.yaml"},
+		{"missing file", []string{"serve", "--config=/nonexistent.yaml"}, 78, "restic-manager: read the configuration: open /nonexistent.yaml"},
 		{"no database", []string{"user", "list", "--data-dir=/nonexistent"}, 78, "migrate up"},
 		{"no server", []string{"healthcheck", "--listen=127.0.0.1:1"}, 1, "does not answer"},
 	} {

@@ -62,11 +62,16 @@ func execute(ctx context.Context, c console, args []string) int {
 	if e, ok := errors.AsType[ended](err); ok {
 		return e.code
 	}
+	_, parsing := errors.AsType[*kong.ParseError](err)
+	wrong, setting := errors.AsType[*config.Error](err)
+	if parsing && setting {
+		err = wrong // the parser puts the flag before it that it happened to ask for
+	}
 	fmt.Fprintln(c.err, "restic-manager:", redact(err.Error()))
-	if wrong, ok := errors.AsType[*config.Error](err); ok {
+	if setting {
 		return wrong.ExitCode()
 	}
-	if _, ok := errors.AsType[*kong.ParseError](err); ok {
+	if parsing {
 		fmt.Fprintln(c.err, "See restic-manager --help.")
 		return exitUsage
 	}
