@@ -29,7 +29,7 @@ type enrollCommand struct {
 	Proxy        string   `placeholder:"URL" help:"Proxy on the way to the server; goes into agent.yaml. Default: HTTPS_PROXY, HTTP_PROXY, NO_PROXY."`
 	Force        bool     `help:"Enroll anew although this machine is enrolled. Keys that its owner added to agent.yaml stay."`
 	Allow        []string `placeholder:"maintenance" enum:"maintenance" help:"Also allow the server to order forget and prune: writes guard.yaml where there is none."`
-	AllowPaths   []string `placeholder:"PATH,…" help:"Allow backups of these paths alone: writes guard.yaml where there is none."`
+	AllowPaths   []string `placeholder:"PATH" help:"Allow backups of these paths alone: writes guard.yaml where there is none."`
 }
 
 // enrollTries bounds how long a server that is away keeps an install script waiting: about 15 s.

@@ -38,8 +38,8 @@ type Settings struct {
 	PollHold       Duration `placeholder:"TIME" default:"0s" help:"Longest time a poll of an agent is held, for proxies that cut idle requests sooner than a minute; 0 leaves it to the agents."`
 	LogKeep        Duration `placeholder:"TIME" default:"90d" help:"Logs of ended jobs go after so long."`
 	LogBytesPerJob Size     `placeholder:"SIZE" default:"64MiB" help:"What an agent keeps and sends of one job's log; more is counted and dropped."`
-	LogHeadBytes   Size     `placeholder:"SIZE" default:"8MiB" help:"What the server keeps of the beginning of a job's log once it is compacted."`
-	LogTailBytes   Size     `placeholder:"SIZE" default:"8MiB" help:"What the server keeps of the end of a job's log once it is compacted."`
+	LogHeadBytes   Size     `placeholder:"SIZE" default:"8MiB" help:"What the server keeps of the beginning of a job's log, in whole batches."`
+	LogTailBytes   Size     `placeholder:"SIZE" default:"8MiB" help:"What the server keeps of the end of a job's log, in whole batches; what lies between goes."`
 	HelpURL        string   `placeholder:"URL" help:"Page that agents too old for this server are pointed to."`
 
 	LogLevel  string `placeholder:"LEVEL" default:"info" enum:"debug,info,warn,error" help:"Least level of the server's own log: debug, info, warn or error."`
