@@ -263,7 +263,7 @@ func (p *policy) summary(absent bool) string {
 		s += fmt.Sprintf("; backups of %s", list(p.allow))
 	}
 	if len(p.repositories) > 0 {
-		s += fmt.Sprintf("; %d kinds of repositories", len(p.repositories))
+		s += "; only the repositories it names"
 	}
 	if absent {
 		s += " (no guard.yaml: the defaults)"
