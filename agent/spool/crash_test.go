@@ -300,3 +300,42 @@ func TestAKeptFinishIsDurableBeforeItsFolderGoes(t *testing.T) {
 		t.Errorf("got the finish %v %v, want it kept", ok, err)
 	}
 }
+
+// TestAKilledCreateLeavesNothing kills the agent at each write of a Create: the next one finds the job whole, or
+// nothing of it, so that it can be offered again.
+func TestAKilledCreateLeavesNothing(t *testing.T) {
+	whole, nothing := 0, 0
+	for n := 1; ; n++ {
+		m, s, c := openMemory(t)
+		m.FailWrites(func(i int, _ string) error {
+			if i >= n {
+				return errPower
+			}
+			return nil
+		})
+		_, failed := s.Create(testJob(wire.PhaseOffered))
+		m.FailWrites(nil)
+		m.ReleaseLocks()
+		s = reopen(t, m, c)
+		found, damaged, err := s.Scan()
+		must(t, err)
+		known, err := s.Known(testID)
+		must(t, err)
+		if len(damaged) > 0 || known {
+			t.Errorf("killed at write %d: damaged %v, known %v; want neither", n, damaged, known)
+		}
+		if names, err := s.Jobs(); err != nil || len(names) != len(found) {
+			t.Errorf("killed at write %d: folders %v %v, found %d", n, names, err, len(found))
+		}
+		if whole++; len(found) == 0 {
+			whole--
+			nothing++
+		}
+		if failed == nil {
+			break
+		}
+	}
+	if whole == 0 || nothing < 5 {
+		t.Errorf("whole %d, nothing %d: want some of each", whole, nothing)
+	}
+}

@@ -178,6 +178,9 @@ func (s *Store) Scan() (found []Facts, damaged []Damaged, err error) {
 		if !ok {
 			return nil, nil, fmt.Errorf("look at job %.60q: %w", name, err)
 		}
+		if s.unborn(name) && s.Remove(name) == nil {
+			continue
+		}
 		alive, err := s.Folder(name).RunAlive()
 		if err != nil {
 			return nil, nil, fmt.Errorf("look at job %.60q: %w", name, err)
@@ -185,6 +188,23 @@ func (s *Store) Scan() (found []Facts, damaged []Damaged, err error) {
 		damaged = append(damaged, Damaged{ID: name, Reason: bad.Error(), Alive: alive})
 	}
 	return found, damaged, nil
+}
+
+// unborn reports whether a folder is what a Create that was cut short leaves: space and an empty log. Its job was
+// never accepted here, so that it may be offered again.
+func (s *Store) unborn(name string) bool {
+	names, err := s.disk.List(s.path(jobsDir, name))
+	if err != nil || !wire.IsUUID(name) {
+		return false
+	}
+	for _, file := range names {
+		info, err := s.disk.Stat(s.path(jobsDir, name, file))
+		early := file == jobFile+tempSuffix || strings.HasSuffix(file, spaceSuffix) || file == logFile && info.Size == 0
+		if err != nil || info.IsDir || !early {
+			return false
+		}
+	}
+	return true
 }
 
 // settleNames makes the names of the job folders, and those in them, durable.
