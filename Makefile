@@ -5,18 +5,19 @@
 
 SHELL   := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-MODULES := shared migrations frontend server agent
+MODULES := shared migrations frontend server agent simulation
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # Names no host of a package registry in a lock file, and downloads no toolchain of its own.
 export GOTOOLCHAIN := local
 export npm_config_omit_lockfile_registry_resolved := true
 
-.PHONY: help build run test check unit e2e bench openapi fuzz clean
+.PHONY: help build run test check unit e2e simulate bench openapi fuzz clean
 
 help:
 	@echo "make run       build all, start server and agent here, make a demo repository, back up a folder"
 	@echo "make test      all tests: Go with -race on SQLite and PostgreSQL, real restic of both versions"
+	@echo "make simulate  histories of the rules under a virtual clock, network and disk: SEEDS=n, or SEED=s with its trace"
 	@echo "make bench     benchmarks, each with its baseline in the same run"
 	@echo "make build     static binaries in bin/"
 	@echo "make check     formatting, vet, module boundaries"
@@ -47,12 +48,21 @@ UNIT = $(shell go list ./shared/... ./migrations/... ./frontend/... ./server/...
 
 unit: build
 	$(WITH) && tools/postgres with go test -race -timeout 20m $(UNIT)
+	$(SIMULATION)
+
+# One goroutine a history: the race detector has nothing to look for there, and costs five times the time.
+SIMULATION = go test ./simulation/...
+
+# SEEDS histories, or the one of SEED with its trace.
+SEEDS ?= 500
+simulate:
+	@go run ./simulation/cmd/simulate -seeds $(SEEDS) $(if $(SEED),-seed $(SEED))
 
 e2e: build
 	$(WITH) && tools/postgres with go test -race -count=1 -timeout 30m ./server/e2e/...
 
 test: check build
-	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); go test -race -count=1 -timeout 30m ./server/e2e/...'
+	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); $(SIMULATION); go test -race -count=1 -timeout 30m ./server/e2e/...'
 
 # N: how often each benchmark is run. ONLY: which lines of docs/benchmarks.md, for example ONLY=1,2,10.
 N    ?= 5

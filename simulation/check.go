@@ -1,0 +1,346 @@
+package simulation
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"restic-manager/agent/spool"
+	"restic-manager/server/fleet/job"
+	"restic-manager/shared/wire"
+)
+
+// check holds the promises of the server's tables after a transaction: J1, J3 and J6.
+func (s *server) check(what string) {
+	w := s.w
+	jobs := s.jobs.Jobs()
+	changed := false
+	for _, j := range jobs {
+		was, known := s.shadow[j.ID]
+		if was == j {
+			continue
+		}
+		s.shadow[j.ID] = j
+		if !known {
+			changed = true
+			continue
+		}
+		if was.State != j.State || was.Lease != j.Lease || was.Holding != j.Holding || was.CancelRequestedAt != j.CancelRequestedAt || was.DisconnectedSince != j.DisconnectedSince {
+			changed = true
+		}
+		if was.State != j.State {
+			w.say("server: %s is %s, was %s (%s, lease %.6s) %s", w.name(j.ID), j.State, was.State, what, j.Lease, j.ErrorCode)
+			if was.State.Terminal() {
+				w.violate("J1", "%s had ended as %s and is %s by %s", w.name(j.ID), was.State, j.State, what)
+			}
+			s.checkArrow(was, j)
+		}
+	}
+	if changed {
+		s.wake()
+		s.checkHolds(jobs)
+	}
+	s.checkHosts()
+}
+
+// checkArrow: only the arrows of the protocol are taken.
+func (s *server) checkArrow(was, j job.Job) {
+	w := s.w
+	allowed := map[wire.State][]wire.State{
+		wire.StateQueued:   {wire.StateAccepted, wire.StateCanceled, wire.StateExpired},
+		wire.StateAccepted: {wire.StateQueued, wire.StateRunning, wire.StateRejected, wire.StateCanceled},
+		wire.StateRunning:  {wire.StateSucceeded, wire.StateSucceededWithIssues, wire.StateFailed, wire.StateCanceled, wire.StateLost},
+	}[was.State]
+	if !slices.Contains(allowed, j.State) {
+		w.violate("J1", "%s went from %s to %s", w.name(j.ID), was.State, j.State)
+	}
+	t := w.truth[j.ID]
+	if j.State == wire.StateCanceled && len(t.cancels) == 0 && j.ErrorCode != wire.CodeHostRevoked {
+		w.violate("J4", "%s is canceled and nobody asked for it", w.name(j.ID))
+	}
+	if j.State == wire.StateLost && j.ErrorCode != wire.CodeHostRevoked && w.clock().Sub(j.HeardAt) < wire.LostAfter {
+		w.violate("J4", "%s is lost after %s of silence", w.name(j.ID), w.clock().Sub(j.HeardAt))
+	}
+}
+
+// checkHolds is J3 at the server: one exclusive hold or any number of shared ones, one job per lane and host.
+func (s *server) checkHolds(jobs []job.Job) {
+	w := s.w
+	for i, a := range jobs {
+		for _, b := range jobs[:i] {
+			if a.Holding && b.Holding && a.HoldKey == b.HoldKey && job.Excludes(a.Hold(), b.Hold()) {
+				w.violate("J3", "%s (%s) and %s (%s) hold %.12s together", w.name(a.ID), a.Hold(), w.name(b.ID), b.Hold(), a.HoldKey)
+			}
+			if a.Active() && b.Active() && a.HostID == b.HostID && a.Lane() == b.Lane() {
+				w.violate("J3", "%s and %s are in the lane %s of %s together", w.name(a.ID), w.name(b.ID), a.Lane(), a.HostID)
+			}
+		}
+		if a.State == wire.StateRunning && a.Hold() != wire.HoldNone && !a.Holding && a.HoldReleasedAt.IsZero() {
+			w.violate("J3", "%s runs and holds nothing", w.name(a.ID))
+		}
+		if a.Holding && a.State == wire.StateQueued {
+			w.violate("J3", "%s is queued and holds %s", w.name(a.ID), a.HoldKey)
+		}
+	}
+}
+
+// checkHosts is J6: who speaks is not shown as offline, nor is anybody because the server was away; no clone
+// alarm without a clone.
+func (s *server) checkHosts() {
+	w := s.w
+	for _, h := range s.jobs.Hosts() {
+		was := s.online[h.ID]
+		s.online[h.ID] = h.Online
+		if was && !h.Online {
+			w.say("server: %s is offline", h.ID)
+			if heard := w.now - s.seen[h.ID]; heard < wire.OfflineAfter-flushEvery {
+				w.violate("J6", "%s is shown as offline %s after it was heard", h.ID, heard)
+			}
+			for _, o := range w.outages {
+				if o.to-o.from > longAway && w.now-o.to < wire.Amnesty-wire.SweepInterval {
+					w.violate("J6", "%s is shown as offline %s after the server was away for %s", h.ID, w.now-o.to, o.to-o.from)
+				}
+			}
+		}
+		if h.Boots.Alarm && !s.alarmed[h.ID] {
+			w.say("server: %s is under a clone alarm", h.ID)
+			w.Counts.Alarms++
+		}
+		s.alarmed[h.ID] = h.Boots.Alarm
+		if h.Boots.Alarm && !w.copied(h.ID) && !w.restored {
+			w.violate("J6", "%s is under a clone alarm and was never copied", h.ID)
+		}
+	}
+}
+
+const (
+	flushEvery = 5 * time.Second
+	// longAway is an absence that a sweep must notice.
+	longAway = job.SweepAway + 2*wire.SweepInterval
+)
+
+func (w *World) copied(host string) bool {
+	return slices.ContainsFunc(w.machines, func(m *machine) bool { return m.host == host && m.copied })
+}
+
+func (w *World) wiped(host string) bool {
+	return slices.ContainsFunc(w.machines, func(m *machine) bool { return m.host == host && m.wiped })
+}
+
+// checkSweep: what never started does not stay with an agent that is gone.
+func (s *server) checkSweep() {
+	w := s.w
+	for _, o := range w.outages {
+		if o.to < 0 || w.now-o.to < wire.Amnesty+longAway {
+			return
+		}
+	}
+	for _, j := range s.jobs.Jobs() {
+		if late := w.clock().Sub(j.LeaseExpiresAt); j.State == wire.StateAccepted && late > 2*wire.SweepInterval {
+			w.violate("J5", "%s was accepted, its lease ran out %s ago, and it is not queued again", w.name(j.ID), late)
+		}
+	}
+}
+
+// started is called when restic starts: J2, and J3 as it is in the world.
+func (w *World) started(r *run) {
+	t := w.truth[r.job]
+	w.Counts.Runs++
+	w.say("%s: restic runs for %s", r.machine.name, w.name(r.job))
+	starts := 0
+	for _, o := range t.runs {
+		if !o.copied {
+			starts++
+		}
+	}
+	t.runs = append(t.runs, r)
+	lostLedger := (r.machine.wiped || r.machine.copied) && w.restored
+	if starts > 0 && !t.excepted && !lostLedger {
+		w.violate("J2", "restic is started a second time for %s", w.name(r.job))
+	}
+	if j, ok := w.server.jobs.Job(r.job); ok && !w.restored && j.State.Terminal() && j.StartNonce == "" {
+		w.violate("J2", "restic is started for %s, which had ended as %s and was never started", w.name(r.job), j.State)
+	}
+	for _, id := range w.asked {
+		for _, o := range w.truth[id].runs {
+			if o == r || !o.living() || o.job == r.job {
+				continue
+			}
+			if o.repo == r.repo && job.Excludes(o.hold, r.hold) && !w.mayOverlap(o) && !w.mayOverlap(r) {
+				w.violate("J3", "restic runs for %s (%s) while it runs for %s (%s) on the same repository", w.name(r.job), r.hold, w.name(o.job), o.hold)
+			}
+			if o.machine == r.machine && o.lane == r.lane && !w.mayOverlap(o) && !w.mayOverlap(r) {
+				w.violate("J3", "restic runs for %s while it runs for %s in the same lane of %s", w.name(r.job), w.name(o.job), r.machine.name)
+			}
+		}
+	}
+}
+
+// mayOverlap: the server cannot keep this run apart from others: it forgot it, its agent lost the folder or lives
+// twice, or the hold was let go after an hour of silence.
+func (w *World) mayOverlap(r *run) bool {
+	j, ok := w.server.jobs.Job(r.job)
+	return w.restored || !ok || w.truth[r.job].kind == wire.KindInit || r.machine.wiped || r.machine.copied || !j.HoldReleasedAt.IsZero() || j.ErrorCode == wire.CodeHostRevoked
+}
+
+// leaves is called when a result is about to be written, left when it is durable.
+func (w *World) leaves(s *supervisor, state wire.State) {
+	if s.run == nil {
+		t := w.truth[s.job]
+		s.run = &run{machine: s.m, began: w.now, ended: w.now, hold: wire.HoldNone, lane: s.kind.Lane, repo: s.m.repo, job: s.job, copied: true}
+		if file, err := s.m.openLog(s.folder); err == nil {
+			size, _ := file.Size()
+			s.run.log = make([]byte, size)
+			_, _ = file.ReadAt(s.run.log, 0)
+		}
+		t.runs = append(t.runs, s.run)
+	}
+	s.run.tried = state
+}
+
+func (w *World) left(s *supervisor, state wire.State) {
+	w.say("%s: the result of %s is left: %s", s.m.name, w.name(s.job), state)
+	s.run.result = state
+}
+
+// interrupted is called when restic gets SIGINT: J7 where nothing is in the way.
+func (w *World) interrupted(r *run) {
+	t := w.truth[r.job]
+	if len(t.cancels) == 0 {
+		w.violate("J7", "restic is interrupted for %s, which nobody canceled", w.name(r.job))
+		return
+	}
+	if late := w.now - max(t.cancels[0], r.began); w.plan.calm && late > 2*time.Second {
+		w.violate("J7", "the cancel of %s reached restic after %s", w.name(r.job), late)
+	}
+}
+
+// checkLog is L1: what the server has is the beginning of what one supervisor wrote.
+func (s *server) checkLog(id string, l *serverLog) {
+	w := s.w
+	if len(l.bytes) > 0 && !slices.ContainsFunc(w.truth[id].runs, func(r *run) bool { return bytes.HasPrefix(r.log, l.bytes) }) {
+		// A supervisor that never came to restic writes a few words too.
+		if len(w.truth[id].runs) > 0 {
+			w.violate("L1", "the log of %s at the server, %d lines, is no beginning of what was written", w.name(id), l.NextLine-1)
+		}
+	}
+	if l.Complete && int64(bytes.Count(l.bytes, []byte("\n"))) != l.lines {
+		w.violate("L1", "the log of %s is complete with %d lines of %d", w.name(id), bytes.Count(l.bytes, []byte("\n")), l.lines)
+	}
+}
+
+// checkList is P1: a list never gives way to an older one.
+func (s *server) checkList(repository string, l *list, version int, t *token) {
+	if version < l.version && !s.w.restored {
+		s.w.violate("P1", "the list of version %d of %.8s gives way to one of version %d", l.version, repository, version)
+	}
+	if t.drawn.Before(l.drawn) && !s.w.restored {
+		s.w.violate("P1", "the list of %s gives way to one of %s", l.drawn, t.drawn)
+	}
+}
+
+// damagedFolder: nothing but a fault of the disk damages a job.json.
+func (w *World) damagedFolder(m *machine, d spool.Damaged) {
+	if j, ok := w.server.jobs.Job(d.ID); ok && !w.restored && !m.copied && j.State != wire.StateQueued {
+		w.Counts.Damaged++
+	}
+}
+
+// putAside: folders are kept for people where the server gave the job up, no sooner.
+func (w *World) putAside(m *machine, id, why string) {
+	w.say("%s: the folder of %s is put aside: %s", m.name, w.name(id), why)
+	w.Counts.Aside++
+	j, ok := w.server.jobs.Job(id)
+	if w.restored || m.copied || !ok {
+		return
+	}
+	if j.ErrorCode != wire.CodeHostRevoked && j.ErrorCode != wire.CodeSilent && !w.wiped(m.host) {
+		w.violate("L1", "the folder of %s is put aside without need: %s", w.name(id), why)
+	}
+}
+
+// checkEnd holds what must be true when nothing is under way any more.
+func (w *World) checkEnd() {
+	for _, id := range w.asked {
+		t := w.truth[id]
+		j, ok := w.server.jobs.Job(id)
+		if !ok {
+			if !w.restored {
+				w.violate("J1", "%s is gone", w.name(id))
+			}
+			continue
+		}
+		if !j.State.Terminal() {
+			w.violate("J5", "%s is %s at the end", w.name(id), j.State)
+			continue
+		}
+		w.count(j)
+		w.checkResult(id, t, j)
+	}
+	for _, m := range w.machines {
+		if m.dead || m.copied {
+			continue
+		}
+		if names, err := m.disk.List(stateDir + "/jobs"); err == nil && len(names) > 0 && !w.revoked(m.host) {
+			w.violate("J5", "%s still has the folder of %s", m.name, w.name(names[0]))
+		}
+	}
+}
+
+func (w *World) revoked(host string) bool {
+	h, _ := w.server.jobs.Host(host)
+	return !h.RevokedAt.IsZero()
+}
+
+func (w *World) deadHost(host string) bool {
+	return !slices.ContainsFunc(w.machines, func(m *machine) bool { return m.host == host && !m.dead })
+}
+
+// checkResult is J4 and L1 of one ended job.
+func (w *World) checkResult(id string, t *truth, j job.Job) {
+	if w.restored || w.copied(t.host) || w.wiped(t.host) || w.revoked(t.host) || w.deadHost(t.host) {
+		return
+	}
+	var last *run
+	for _, r := range t.runs {
+		last = r
+	}
+	switch {
+	case last == nil && j.State.Success():
+		w.violate("J4", "%s is %s and restic never ran", w.name(id), j.State)
+	case last != nil && last.result != "" && last.result != j.State:
+		w.violate("J4", "%s is %s (%s), and restic %s", w.name(id), j.State, j.ErrorCode, last.result)
+	case last != nil && last.result == "" && j.State != wire.StateFailed && j.State != last.tried:
+		w.violate("J4", "%s is %s and left no result", w.name(id), j.State)
+	case j.State == wire.StateLost:
+		w.violate("J4", "%s is lost", w.name(id))
+	}
+	if j.StartNonce == "" {
+		return
+	}
+	l := w.server.log(id)
+	if !l.Complete {
+		w.violate("L1", "the log of %s is not complete: %d lines of %d, %s", w.name(id), l.NextLine-1, l.lines, l.Problem)
+	}
+	if last != nil && last.result != "" && !bytes.Equal(last.log, l.bytes) {
+		w.violate("L1", "the log of %s has %d bytes of %d", w.name(id), len(l.bytes), len(last.log))
+	}
+}
+
+func (w *World) count(j job.Job) {
+	c := &w.Counts
+	switch {
+	case j.State.Success():
+		c.Succeeded++
+	case j.ErrorCode == wire.CodeInterrupted:
+		c.Interrupted++
+	case j.State == wire.StateCanceled:
+		c.Canceled++
+	case j.State == wire.StateRejected:
+		c.Rejected++
+	case j.State == wire.StateExpired:
+		c.Expired++
+	case j.State == wire.StateLost:
+		c.LostJobs++
+	}
+}
