@@ -179,7 +179,7 @@ func TestErrorLinesHaveRoomOfTheirOwn(t *testing.T) {
 }
 
 // TestFailingDiskLosesWholeLinesOnly makes some writes fail, some of them half way, and wants the file to
-// hold whole records, as many as the writer says, and all others to be counted.
+// hold whole records, as many as the writer says, and all others to be counted, and told where they are missing.
 func TestFailingDiskLosesWholeLinesOnly(t *testing.T) {
 	for seed := range uint64(50) {
 		m, s, c := openMemory(t)
@@ -207,7 +207,7 @@ func TestFailingDiskLosesWholeLinesOnly(t *testing.T) {
 		if sum.SHA256 != sumOf(b) || sum.Lines != int64(bytes.Count(b, newline)) {
 			t.Fatalf("seed %d: got %+v, want the file's %d lines %s", seed, sum, bytes.Count(b, newline), sumOf(b))
 		}
-		var kept, markers, missing int64
+		var kept, markers, missing, next, told int64 // told: lines that are missing since the last one kept
 		for line := range bytes.Lines(b) {
 			rec, err := wire.ParseRecord(bytes.TrimSuffix(line, newline))
 			if err != nil {
@@ -215,12 +215,17 @@ func TestFailingDiskLosesWholeLinesOnly(t *testing.T) {
 			}
 			if rec.Stream == wire.StreamOut {
 				kept++
+				var n int64
+				if _, err := fmt.Sscanf(rec.Text, "line %d", &n); err != nil || n != next+told {
+					t.Fatalf("seed %d: %q comes after line %d and a word of %d missing ones", seed, rec.Text, next-1, told)
+				}
+				next, told = n+1, 0
 				continue
 			}
 			markers++
 			var n int64
 			if _, err := fmt.Sscanf(rec.Text, "%d lines are missing here", &n); err == nil {
-				missing += n
+				missing, told = missing+n, told+n
 			}
 		}
 		if kept+sum.Dropped != lines || missing > sum.Dropped || sum.Dropped > 0 && markers == 0 {
