@@ -309,16 +309,6 @@ func (d *DB) again(ctx context.Context, once func() ([]string, error)) error {
 	}
 }
 
-// WriteSingle is WriteUntimed for one statement, which is a transaction by itself: it saves the round trips of
-// BEGIN and COMMIT. fn must run no other.
-func (d *DB) WriteSingle(ctx context.Context, fn func(tx *Tx) error) error {
-	return d.again(ctx, func() ([]string, error) {
-		tx := &Tx{DB: d.write.WithContext(ctx), db: d}
-		err := fn(tx)
-		return tx.topics, err
-	})
-}
-
 func (d *DB) writeOnce(ctx context.Context, fn func(tx *Tx) error) ([]string, error) {
 	var topics []string
 	err := d.write.WithContext(ctx).Transaction(func(g *gorm.DB) error {

@@ -92,51 +92,40 @@ func (s *Store) decideAccept(ctx context.Context, hostID, jobID string, r wire.A
 }
 
 // writeAccept takes the job if it, its lane and its repository are still free; false when they are not. On
-// PostgreSQL the repository's row is locked first, so that what excludes each other queues there and does not
-// meet at the constraint; while the repository is unknown the host's row stands in for it.
+// PostgreSQL the repository's row is locked first, by a statement of its own: the one that writes then sees
+// what it waited for. So what excludes each other queues there, and never meets at the constraint, where two
+// could wait for each other. While the repository is unknown the host's row stands in for it.
 func (s *Store) writeAccept(ctx context.Context, row acceptRow, c change) (done bool, err error) {
 	if c.job == c.was {
 		return true, nil
 	}
-	var only condition
+	and, args := "", []any(nil)
 	if c.was.State == wire.StateQueued {
-		only = stillFree(row, c.job, s.db.Postgres())
+		and, args = stillFree(row, c.job)
 	}
-	err = s.db.WriteSingle(ctx, func(tx *database.Tx) (err error) {
-		if done, err = writeIf(tx, c.was, c.job, only); err == nil && done {
-			tell(tx, c)
+	statements := []database.Statement{writing(c.was, c.job, and, args...)}
+	if c.was.State == wire.StateQueued && c.job.Holding && s.db.Postgres() {
+		lock := database.Statement{SQL: "SELECT id FROM hosts WHERE id = ? FOR NO KEY UPDATE", Args: []any{c.job.HostID}}
+		if row.HostRepository != "" {
+			lock = database.Statement{SQL: "SELECT id FROM repositories WHERE id = ?" + forHold(c.job.Hold()), Args: []any{row.HostRepository}}
 		}
-		return err
-	})
-	return done, err
+		statements = []database.Statement{lock, statements[0]}
+	}
+	rows, err := s.db.WriteTogether(ctx, topics(c), statements...)
+	return rows == 1, err
 }
 
-// stillFree is that what decided is as it was read.
-func stillFree(row acceptRow, j job.Job, postgres bool) condition {
-	c := condition{
-		and:     ` AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.host_id = ? AND o.lane = ? AND o.state IN ('accepted', 'running'))`,
-		andArgs: []any{j.HostID, j.Lane()},
-	}
+// stillFree is the condition that what decided is as it was read.
+func stillFree(row acceptRow, j job.Job) (and string, args []any) {
+	and = ` AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.host_id = ? AND o.lane = ? AND o.state IN ('accepted', 'running'))
+		AND EXISTS (SELECT 1 FROM hosts WHERE hosts.id = ? AND hosts.clone_alarm_at IS NULL AND hosts.revoked_at IS NULL
+			AND coalesce(hosts.repository_id, '') = ?)`
+	args = []any{j.HostID, string(j.Lane()), j.HostID, row.HostRepository}
 	if j.Holding {
-		c.and += ` AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.holding AND o.hold <> 'none' AND o.hold_key = ? AND (o.hold = 'exclusive' OR ? = 'exclusive'))`
-		c.andArgs = append(c.andArgs, j.HoldKey, string(j.Hold()))
+		and += ` AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.holding AND o.hold <> 'none' AND o.hold_key = ? AND (o.hold = 'exclusive' OR ? = 'exclusive'))`
+		args = append(args, j.HoldKey, string(j.Hold()))
 	}
-	known := `SELECT hosts.id FROM hosts WHERE hosts.id = ? AND hosts.clone_alarm_at IS NULL AND hosts.revoked_at IS NULL
-		AND coalesce(hosts.repository_id, '') = ?`
-	args := []any{j.HostID, row.HostRepository}
-	switch {
-	case !postgres || !j.Holding:
-		c.and += " AND EXISTS (" + known + ")"
-		c.andArgs = append(c.andArgs, args...)
-		return c
-	case row.HostRepository == "":
-		c.with, c.withArgs = "WITH free AS MATERIALIZED ("+known+" FOR NO KEY UPDATE) ", args
-	default:
-		c.with = "WITH free AS MATERIALIZED (SELECT id FROM repositories WHERE id = ? AND EXISTS (" + known + ")" + forHold(j.Hold()) + ") "
-		c.withArgs = append([]any{row.HostRepository}, args...)
-	}
-	c.and += " AND EXISTS (SELECT 1 FROM free)"
-	return c
+	return and, args
 }
 
 // accepted is the answer, with what the job needs of the repository that the server keeps.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"restic-manager/server/database"
 	"restic-manager/server/fault"
@@ -16,7 +17,7 @@ import (
 // meet at the same jobs on purpose. Every refusal is one of the protocol's, every job is taken by one lease,
 // and PostgreSQL has seen no deadlock, none hidden by a retry either.
 func TestAcceptsOf64WorkersTakeEachJobOnce(t *testing.T) {
-	for _, over := range []struct{ hosts, repositories, jobs int }{{20, 5, 5}, {60, 60, 2}} {
+	for _, over := range []struct{ hosts, repositories, jobs int }{{20, 5, 4}, {60, 60, 1}} {
 		t.Run(fmt.Sprintf("%d hosts, %d repositories", over.hosts, over.repositories), func(t *testing.T) {
 			each(t, func(t *testing.T, x *fixture) {
 				r := &acceptRace{t: t, stores: []*Store{x.Store, x.replica().Store}, taken: map[string]int{}}
@@ -219,8 +220,15 @@ func TestStartsThatLearnOneRepositoryBreakNothing(t *testing.T) {
 	})
 }
 
-// wantNoDeadlock closes the store's connections, so that their counts are written, and looks at them.
 func wantNoDeadlock(t *testing.T, x *fixture) {
+	t.Helper()
+	if n := deadlocks(t, x); n != 0 {
+		t.Errorf("deadlocks: got %d, want none", n)
+	}
+}
+
+// deadlocks closes the store's connections, so that their counts are written, and looks at them.
+func deadlocks(t testing.TB, x *fixture) (n int64) {
 	t.Helper()
 	if err := x.db.Close(); err != nil {
 		t.Fatal(err)
@@ -230,13 +238,10 @@ func wantNoDeadlock(t *testing.T, x *fixture) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	var deadlocks int64
-	if err := db.Read(t.Context()).Raw("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").Scan(&deadlocks).Error; err != nil {
+	if err := db.Read(t.Context()).Raw("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").Scan(&n).Error; err != nil {
 		t.Fatal(err)
 	}
-	if deadlocks != 0 {
-		t.Errorf("deadlocks: got %d, want none", deadlocks)
-	}
+	return n
 }
 
 func (x *fixture) write(t testing.TB, fn func(tx *database.Tx) error) {
@@ -272,4 +277,74 @@ func (x *fixture) insertJob(tx *database.Tx, host string, kind wire.Kind) (id st
 	row := jobRow{ID: database.NewID(), HostID: host, Kind: kind, Lane: info.Lane, Hold: info.Hold, State: wire.StateQueued,
 		Spec: "{}", CreatedBy: "test", TimeLimitSeconds: 3600, QueuedAt: tx.Now, ExpiresAt: tx.Now.Add(wire.QueueTTL), Delivery: 1}
 	return row.ID, tx.Create(&row).Error
+}
+
+// TestAcceptAgainTakesNothingBack: a repeated accept of a running job renews its lease; a cancel that comes
+// between its look and its write stays.
+func TestAcceptAgainTakesNothingBack(t *testing.T) {
+	each(t, func(t *testing.T, x *fixture) {
+		h := x.host("web")
+		id := x.queue(h, wire.KindBackup)
+		x.begin(h, id, 1)
+		x.clock.Advance(10 * time.Second)
+		row, c, err := x.decideAccept(t.Context(), h, id, wire.AcceptRequest{Lease: hex32(1), Delivery: 1})
+		if err != nil || c.refused != nil {
+			t.Fatalf("look: got %v, %v, want the same answer again", err, c.refused)
+		}
+		if _, err := x.CancelJob(t.Context(), tester, id); err != nil {
+			t.Fatal(err)
+		}
+		if done, err := x.writeAccept(t.Context(), row, c); err != nil || !done {
+			t.Fatalf("write: got %v, %v, want done", done, err)
+		}
+		if j := x.job(id); j.CancelRequestedAt == nil {
+			t.Fatal("the cancel is gone")
+		}
+	})
+}
+
+// TestAcceptWritesNothingWhenWhatDecidedHasChanged: between the look and the write the host is revoked, gets
+// an alarm, learns its repository, or another takes lane or hold.
+func TestAcceptWritesNothingWhenWhatDecidedHasChanged(t *testing.T) {
+	for name, change := range map[string]func(x *fixture, host, other string){
+		"revoked": func(x *fixture, host, other string) {
+			if _, err := x.RevokeHost(x.t.Context(), tester, host); err != nil {
+				x.t.Fatal(err)
+			}
+		},
+		"alarm": func(x *fixture, host, other string) {
+			x.write(x.t, func(tx *database.Tx) error { return raiseAlarm(tx, host) })
+		},
+		"repository": func(x *fixture, host, other string) { x.use(host, repo(2)) },
+		"lane":       func(x *fixture, host, other string) { x.take(host, x.queue(host, wire.KindBackup), 7) },
+		"hold":       func(x *fixture, host, other string) { x.take(other, x.queue(other, wire.KindForget), 7) },
+	} {
+		for _, known := range []string{repo(1), ""} {
+			if known == "" && name == "hold" {
+				continue // nobody else holds the host
+			}
+			t.Run(fmt.Sprintf("%s, repository known %v", name, known != ""), func(t *testing.T) {
+				each(t, func(t *testing.T, x *fixture) {
+					h, other := x.host("web"), x.host("db")
+					if known != "" {
+						x.use(h, known)
+						x.use(other, known)
+					}
+					id := x.queue(h, wire.KindBackup)
+					row, c, err := x.decideAccept(t.Context(), h, id, wire.AcceptRequest{Lease: hex32(1), Delivery: 1})
+					if err != nil || c.refused != nil {
+						t.Fatalf("look: got %v, %v, want that it may be taken", err, c.refused)
+					}
+					change(x, h, other)
+					if done, err := x.writeAccept(t.Context(), row, c); err != nil && !isConstraint(err) || done {
+						t.Fatalf("write: got done %v, %v, want nothing written", done, err)
+					}
+					if j := x.job(id); j.State == wire.StateAccepted {
+						t.Fatalf("state: got %s", j.State)
+					}
+					x.whole()
+				})
+			})
+		}
+	}
 }

@@ -39,7 +39,7 @@ func (s *Store) applyTo(tx *database.Tx, was job.Job, e job.Event) (change, erro
 
 // effects tells who must know, and finds who may go on.
 func (s *Store) effects(tx *database.Tx, c change) error {
-	tell(tx, c)
+	tx.Notify(topics(c)...)
 	if c.fx.Freed != "" {
 		if err := wakeWaiters(tx, c.fx.Freed); err != nil {
 			return err
@@ -51,14 +51,15 @@ func (s *Store) effects(tx *database.Tx, c change) error {
 	return nil
 }
 
-// tell names those who must know, without asking the database.
-func tell(tx *database.Tx, c change) {
+// topics are those of a change that are known without asking the database.
+func topics(c change) (all []string) {
 	if visiblyChanged(c.was, c.job) {
-		tx.Notify(database.TopicJobs, database.TopicJob(c.job.ID), database.TopicHost(c.job.HostID))
+		all = append(all, database.TopicJobs, database.TopicJob(c.job.ID), database.TopicHost(c.job.HostID))
 	}
 	if c.fx.WakeHost {
-		tx.Notify(database.TopicWake(c.job.HostID))
+		all = append(all, database.TopicWake(c.job.HostID))
 	}
+	return all
 }
 
 // visiblyChanged leaves out what only renews a lease.

@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"restic-manager/server/database"
@@ -136,34 +137,70 @@ func readJob(tx *database.Tx, id, columns, suffix string) (row jobRow, ok bool, 
 	return rows[0], true, nil
 }
 
-const writeJob = `UPDATE jobs SET state = ?, waiting_since = ?, delivery = ?, lease = ?, heard_at = ?, lease_expires_at = ?,
-	accepted_at = ?, start_nonce = ?, started_at = ?, ended_at = ?, repository_name = ?, repository_id = ?, hold_key = ?, holding = ?,
-	hold_released_at = ?, cancel_requested_at = ?, disconnected_since = ?, stalled_since = ?,
-	unnamed_boot = ?, unnamed_seq = ?, unnamed_polls = ?, error_code = ?, error_message = ?, finish_sha256 = ?, late_report = ?,
-	progress_lease = ?, progress_seq = ?
-	WHERE id = ? AND state = ? AND lease = ? AND delivery = ?`
+// written are the columns that the rules write, and what is written.
+var written = []struct {
+	column string
+	value  func(j job.Job) any
+}{
+	{"state", func(j job.Job) any { return string(j.State) }},
+	{"waiting_since", func(j job.Job) any { return j.WaitingSince }},
+	{"delivery", func(j job.Job) any { return j.Delivery }},
+	{"lease", func(j job.Job) any { return j.Lease }},
+	{"heard_at", func(j job.Job) any { return j.HeardAt }},
+	{"lease_expires_at", func(j job.Job) any { return j.LeaseExpiresAt }},
+	{"accepted_at", func(j job.Job) any { return j.AcceptedAt }},
+	{"start_nonce", func(j job.Job) any { return j.StartNonce }},
+	{"started_at", func(j job.Job) any { return j.StartedAt }},
+	{"ended_at", func(j job.Job) any { return j.EndedAt }},
+	{"repository_name", func(j job.Job) any { return j.RepositoryName }},
+	{"repository_id", func(j job.Job) any { return j.RepositoryID }},
+	{"hold_key", func(j job.Job) any { return j.HoldKey }},
+	{"holding", func(j job.Job) any { return j.Holding }},
+	{"hold_released_at", func(j job.Job) any { return j.HoldReleasedAt }},
+	{"cancel_requested_at", func(j job.Job) any { return j.CancelRequestedAt }},
+	{"disconnected_since", func(j job.Job) any { return j.DisconnectedSince }},
+	{"stalled_since", func(j job.Job) any { return j.StalledSince }},
+	{"unnamed_boot", func(j job.Job) any { return j.Unnamed.Boot }},
+	{"unnamed_seq", func(j job.Job) any { return j.Unnamed.Seq }},
+	{"unnamed_polls", func(j job.Job) any { return j.Unnamed.Polls }},
+	{"error_code", func(j job.Job) any { return j.ErrorCode }},
+	{"error_message", func(j job.Job) any { return j.ErrorMessage }},
+	{"finish_sha256", func(j job.Job) any { return j.FinishSHA256 }},
+	{"late_report", func(j job.Job) any { return j.LateReport }},
+	{"progress_lease", func(j job.Job) any { return j.ProgressLease }},
+	{"progress_seq", func(j job.Job) any { return j.ProgressSeq }},
+}
 
-// write stores what became of a job, if it still is what it was; ok is false when it is not.
+// changedColumns is what the rules changed, as a SET list with its arguments.
+func changedColumns(was, j job.Job) (set string, args []any) {
+	for _, w := range written {
+		v := w.value(j)
+		if v == w.value(was) {
+			continue
+		}
+		if t, ok := v.(time.Time); ok {
+			v = ptr(t)
+		}
+		set, args = set+", "+w.column+" = ?", append(args, v)
+	}
+	return strings.TrimPrefix(set, ", "), args
+}
+
+// writing is the statement that stores what became of a job, if its state, lease and delivery still are what
+// they were, and what is added to its WHERE holds. It writes only what changed: who does not hold the row's
+// lock takes nothing back that others have written beside it.
+func writing(was, j job.Job, and string, args ...any) database.Statement {
+	set, values := changedColumns(was, j)
+	return database.Statement{
+		SQL:  "UPDATE jobs SET " + set + " WHERE id = ? AND state = ? AND lease = ? AND delivery = ?" + and,
+		Args: slices.Concat(values, []any{was.ID, string(was.State), was.Lease, was.Delivery}, args),
+	}
+}
+
+// write stores what became of a job that has changed; ok is false when it was another by then.
 func write(tx *database.Tx, was, j job.Job) (ok bool, err error) {
-	return writeIf(tx, was, j, condition{})
-}
-
-// condition is more than that the job still is what it was: a WITH clause before the statement, and what is
-// added to its WHERE, each with its arguments.
-type condition struct {
-	with, and         string
-	withArgs, andArgs []any
-}
-
-func writeIf(tx *database.Tx, was, j job.Job, c condition) (ok bool, err error) {
-	done := tx.Exec(c.with+writeJob+c.and, slices.Concat(c.withArgs, []any{
-		j.State, ptr(j.WaitingSince), j.Delivery, j.Lease, ptr(j.HeardAt), ptr(j.LeaseExpiresAt),
-		ptr(j.AcceptedAt), j.StartNonce, ptr(j.StartedAt), ptr(j.EndedAt), j.RepositoryName, j.RepositoryID, j.HoldKey, j.Holding,
-		ptr(j.HoldReleasedAt), ptr(j.CancelRequestedAt), ptr(j.DisconnectedSince), ptr(j.StalledSince),
-		j.Unnamed.Boot, j.Unnamed.Seq, j.Unnamed.Polls, j.ErrorCode, j.ErrorMessage, j.FinishSHA256, j.LateReport,
-		j.ProgressLease, j.ProgressSeq,
-		was.ID, was.State, was.Lease, was.Delivery,
-	}, c.andArgs)...)
+	s := writing(was, j, "")
+	done := tx.Exec(s.SQL, s.Args...)
 	if done.Error != nil {
 		return false, fmt.Errorf("write job %s as %s: %w", j.ID, j.State, done.Error)
 	}
