@@ -2,7 +2,9 @@ package job
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,9 +20,27 @@ const (
 	sum          = "s1"
 )
 
+// disconnected stands beside the states: running, with the lease run out. It holds its repository still.
+const disconnected = "disconnected"
+
+// arrows are those of the protocol. There are no others.
+var arrows = map[[2]wire.State]bool{
+	{"queued", "accepted"}: true, {"queued", "canceled"}: true, {"queued", "expired"}: true,
+	{"accepted", "queued"}: true, {"accepted", "running"}: true, {"accepted", "rejected"}: true, {"accepted", "canceled"}: true,
+	{"running", "succeeded"}: true, {"running", "succeeded_with_issues"}: true, {"running", "failed"}: true,
+	{"running", "canceled"}: true, {"running", "lost"}: true,
+}
+
 // in gives a job in the state, as the rules themselves bring it there.
 func in(t *testing.T, state wire.State) Job {
 	t.Helper()
+	if state == disconnected {
+		j, _, err := Apply(in(t, wire.StateRunning), LeaseRanOut{}, t0.Add(wire.LeaseDuration))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return j
+	}
 	j := New("j", "h", wire.KindPrune, wire.QueueTTL, t0)
 	do := func(e Event, now time.Time) {
 		t.Helper()
@@ -99,21 +119,40 @@ func TestEveryArrow(t *testing.T) {
 		{"lease early", LeaseRanOut{}, later.Add(-1), nil, "!not_due"},
 		{"lease ran out", LeaseRanOut{}, later, map[wire.State]string{"accepted": "queued", "running": "running"}, "!not_due"},
 		{"unnamed while leased", UnnamedPoll{Boot: "b", Seq: 1}, t0, nil, "!not_due"},
-		{"lose, not disconnected", Lose{}, t0.Add(wire.LostAfter), nil, "!not_due"},
+		{"unnamed, the first", UnnamedPoll{Boot: "b", Seq: 1}, later, map[wire.State]string{disconnected: "running"}, "!not_due"},
+		{"lose early", Lose{}, t0.Add(wire.LostAfter - 1), nil, "!not_due"},
+		{"lose", Lose{}, t0.Add(wire.LostAfter), map[wire.State]string{disconnected: "lost"}, "!not_due"},
 		{"release early", ReleaseHold{}, t0.Add(wire.HoldAfterSilence - 1), nil, "!not_due"},
-		{"release", ReleaseHold{}, t0.Add(wire.HoldAfterSilence), map[wire.State]string{"lost": "lost"}, "!not_due"},
+		{"release", ReleaseHold{}, t0.Add(wire.HoldAfterSilence), map[wire.State]string{"lost": "lost", disconnected: "running"}, "!not_due"},
+		{"start that finds its repository held", Start{Lease: lease, Nonce: nonce, RepositoryID: "q", Held: true}, t0,
+			map[wire.State]string{"queued": "!lease_lost", "accepted": "queued !repository_busy", "running": "running"}, "!lease_lost"},
+		{"start without a nonce", Start{Lease: lease}, t0, map[wire.State]string{"accepted": "!invalid"}, "!lease_lost"},
+		{"accept without a lease", Accept{Delivery: 1}, t0, nil, "!lease_lost"},
 		{"waiting", Waiting{}, t0, map[wire.State]string{"queued": "queued"}, "!not_due"},
 	}
+	seen := map[[2]wire.State]bool{}
 	for _, ev := range events {
-		for _, state := range wire.States {
+		for _, state := range append([]wire.State{disconnected}, wire.States...) {
 			t.Run(ev.name+"/"+string(state), func(t *testing.T) {
 				was := in(t, state)
 				j, _, err := Apply(was, ev.e, ev.now)
+				if j.State != was.State {
+					seen[[2]wire.State{was.State, j.State}] = true
+				}
 				want, ok := ev.want[state]
+				if state == disconnected && !ok { // what is not said of it is as of any running job
+					want, ok = ev.want[wire.StateRunning]
+				}
 				if !ok {
 					if want = ev.ended; want == "=" {
-						want = string(state)
+						want = string(was.State)
 					}
+				}
+				if to, code, both := strings.Cut(want, " !"); both {
+					if !fault.Is(err, code) || j.State != wire.State(to) {
+						t.Fatalf("got %s, %v, want %s and %s", j.State, err, to, code)
+					}
+					return
 				}
 				if want[0] == '!' {
 					if !fault.Is(err, want[1:]) {
@@ -127,11 +166,22 @@ func TestEveryArrow(t *testing.T) {
 				if err != nil || j.State != wire.State(want) {
 					t.Fatalf("got %s, %v, want %s", j.State, err, want)
 				}
-				if state.Terminal() && (j.State != was.State || j.EndedAt != was.EndedAt || j.ErrorCode != was.ErrorCode) {
+				if was.State.Terminal() && (j.State != was.State || j.EndedAt != was.EndedAt || j.ErrorCode != was.ErrorCode) {
 					t.Fatalf("an ended job changed: got %+v, was %+v", j, was)
 				}
 			})
 		}
+	}
+	// The arrow of reconciling takes three polls.
+	j := in(t, disconnected)
+	for seq := int64(1); seq <= UnnamedPolls; seq++ {
+		was := j.State
+		if j, _, _ = Apply(j, UnnamedPoll{Boot: "b", Seq: seq}, later); j.State != was {
+			seen[[2]wire.State{was, j.State}] = true
+		}
+	}
+	if !maps.Equal(seen, arrows) {
+		t.Errorf("arrows: got %v, want %v", seen, arrows)
 	}
 }
 
@@ -224,8 +274,8 @@ func TestRandomEventsKeepTheInvariants(t *testing.T) {
 			trace += fmt.Sprintf("%s %#v -> %s %v\n", now.Format(time.TimeOnly), e, next.State, err)
 			broken := ""
 			switch {
-			case j.State.Terminal() && next.State != j.State:
-				broken = "an ended job changed its state"
+			case next.State != j.State && !arrows[[2]wire.State{j.State, next.State}]:
+				broken = "not an arrow of the protocol"
 			case next.State.Terminal() == next.EndedAt.IsZero():
 				broken = "ended without an end"
 			case fx.Ended != (next.State.Terminal() && !j.State.Terminal()):
