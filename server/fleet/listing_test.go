@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -272,66 +271,6 @@ func TestPoisonInAListingIsShownAndNeverFails(t *testing.T) {
 		}
 		if _, err := json.Marshal(page); err != nil {
 			t.Errorf("the page cannot be sent: %v", err)
-		}
-	})
-}
-
-// TestReadersNeverSeeAnEmptyOrMixedList replaces a list again and again, with lists of one length and of another
-// range each, while readers look: every page is of one list, and never empty.
-func TestReadersNeverSeeAnEmptyOrMixedList(t *testing.T) {
-	each(t, func(t *testing.T, x *fixture) {
-		host := x.host("a")
-		job := x.queue(host, wire.KindSnapshots)
-		const size, rounds = 600, 4
-		replace := func(round int) {
-			// The newest snapshot's number tells the round; the list's date is its draw's.
-			x.clock.Advance(time.Hour)
-			lines := snapshotLines(round*size/2+1, round*size/2+size, "h")
-			if err := x.list(host, x.draw(host, job), repo(5), lines, 1000); err != nil {
-				t.Error(err)
-			}
-		}
-		start := x.clock.Now()
-		replace(0)
-		done := make(chan struct{})
-		var readers sync.WaitGroup
-		looks := [2]int{}
-		for r := range looks {
-			readers.Go(func() {
-				for {
-					select {
-					case <-done:
-						return
-					default:
-					}
-					page, err := x.Snapshots(t.Context(), host, false, Page{Limit: 100})
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					if len(page.Snapshots) != 100 {
-						t.Errorf("got %d snapshots, want a full page", len(page.Snapshots))
-						return
-					}
-					var newest, last int
-					fmt.Sscanf(page.Snapshots[0].ID, "%x", &newest)
-					fmt.Sscanf(page.Snapshots[99].ID, "%x", &last)
-					round := int(page.RefreshedAt.Sub(start)/time.Hour) - 1
-					if newest != round*size/2+size || last != newest-99 {
-						t.Errorf("round %d: got %d to %d: two lists are mixed", round, newest, last)
-						return
-					}
-					looks[r]++
-				}
-			})
-		}
-		for round := 1; round < rounds; round++ {
-			replace(round)
-		}
-		close(done)
-		readers.Wait()
-		if looks[0] == 0 || looks[1] == 0 {
-			t.Errorf("got %v looks, want some of each reader", looks)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -120,20 +121,15 @@ func readSnapshots(db *gorm.DB, page *SnapshotPage, hostID string, all bool, p P
 	if heads[0].RepositoryID == nil {
 		return nil
 	}
-	q := db.Table("snapshots").Where("repository_id = ?", *heads[0].RepositoryID)
-	if !all {
-		q = q.Where("hostname IN (SELECT hostname FROM host_names WHERE host_id = ?)", hostID)
+	if err := walkIndexes(db); err != nil {
+		return err
 	}
-	if p.Cursor != "" {
-		var at time.Time
-		var id string
-		if err := decodeCursor(p.Cursor, &at, &id); err != nil {
-			return err
-		}
-		q = q.Where("(time, id) < (?, ?)", at.UTC(), id)
+	query, args, err := selectSnapshots(db, hostID, *heads[0].RepositoryID, all, p)
+	if err != nil || query == "" {
+		return err
 	}
 	var rows []snapshotRow
-	if err := q.Order("time DESC, id DESC").Limit(p.limit() + 1).Scan(&rows).Error; err != nil {
+	if err := db.Raw(query, args...).Scan(&rows).Error; err != nil {
 		return fmt.Errorf("list the snapshots of host %s: %w", hostID, err)
 	}
 	if len(rows) > p.limit() {
@@ -149,4 +145,49 @@ func readSnapshots(db *gorm.DB, page *SnapshotPage, hostID string, all bool, p P
 		page.Snapshots = append(page.Snapshots, o)
 	}
 	return nil
+}
+
+// walkIndexes keeps PostgreSQL, for this transaction, from reading all of a list to sort it. It would where it
+// takes a list for a short one, as it does until it has counted a new one by itself, a minute later.
+func walkIndexes(db *gorm.DB) error {
+	if db.Name() != "postgres" {
+		return nil
+	}
+	err := db.Exec("SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)").Error
+	if err != nil {
+		return fmt.Errorf("choose how to read snapshots: %w", err)
+	}
+	return nil
+}
+
+// selectSnapshots is the query for one page and the row after it; no query means no rows. Each part of it is a walk
+// along an index that ends at its limit: a database that is free to choose reads and sorts the whole list.
+func selectSnapshots(db *gorm.DB, hostID, repository string, all bool, p Page) (query string, args []any, err error) {
+	after, cursor := "", []any{}
+	if p.Cursor != "" {
+		var at time.Time
+		var id string
+		if err := decodeCursor(p.Cursor, &at, &id); err != nil {
+			return "", nil, err
+		}
+		after, cursor = " AND (time, id) < (?, ?)", []any{at.UTC(), id}
+	}
+	const order = " ORDER BY time DESC, id DESC LIMIT ?"
+	if all {
+		args = append(append([]any{repository}, cursor...), p.limit()+1)
+		return "SELECT * FROM snapshots WHERE repository_id = ?" + after + order, args, nil
+	}
+	var hostnames []string
+	if err := db.Raw("SELECT hostname FROM host_names WHERE host_id = ? ORDER BY hostname", hostID).Scan(&hostnames).Error; err != nil {
+		return "", nil, fmt.Errorf("read the hostnames of host %s: %w", hostID, err)
+	}
+	var parts []string
+	for _, h := range hostnames {
+		parts = append(parts, "SELECT * FROM (SELECT * FROM snapshots WHERE repository_id = ? AND hostname = ?"+after+order+") x")
+		args = append(append(append(args, repository, h), cursor...), p.limit()+1)
+	}
+	if len(parts) < 2 {
+		return strings.Join(parts, ""), args, nil
+	}
+	return strings.Join(parts, " UNION ALL ") + order, append(args, p.limit()+1), nil
 }

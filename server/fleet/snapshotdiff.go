@@ -96,7 +96,7 @@ func (d *difference) flush() error {
 	if len(d.rows) == 0 {
 		return nil
 	}
-	err := d.tx.Create(&d.rows).Error
+	err := insertSnapshots(d.tx, d.rows)
 	d.rows = d.rows[:0]
 	if err != nil {
 		return fmt.Errorf("add snapshots of repository %s: %w", d.repository, err)
@@ -143,8 +143,7 @@ func (d *difference) remove(count int) error {
 }
 
 func (d *difference) delete(ids []string) error {
-	var hostnames []string
-	err := d.tx.Raw("DELETE FROM snapshots WHERE repository_id = ? AND id IN ? RETURNING hostname", d.repository, ids).Scan(&hostnames).Error
+	hostnames, err := deleteSnapshots(d.tx, d.repository, ids)
 	if err != nil {
 		return fmt.Errorf("remove snapshots of repository %s: %w", d.repository, err)
 	}
