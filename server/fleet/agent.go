@@ -22,51 +22,54 @@ func (s *Store) Start(ctx context.Context, hostID, jobID, lease string, r wire.S
 	if r.RepositoryID != "" && !wire.IsSHA256(r.RepositoryID) {
 		return fault.Invalidf("repository_id: give restic's id, 64 hex digits")
 	}
-	var refused error
+	var c change
 	err := s.db.Write(ctx, func(tx *database.Tx) (err error) {
-		refused, err = s.start(tx, hostID, jobID, lease, r)
+		c, err = s.start(tx, hostID, jobID, lease, r)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("start job %s: %w", jobID, err)
 	}
-	return refused
+	if c.fx.Requeued {
+		s.figures.requeued(1)
+	}
+	return c.refused
 }
 
-func (s *Store) start(tx *database.Tx, hostID, jobID, lease string, r wire.StartRequest) (refused, err error) {
+func (s *Store) start(tx *database.Tx, hostID, jobID, lease string, r wire.StartRequest) (change, error) {
 	seen, ok, err := readJob(tx, jobID, ruleColumns, "")
 	if err != nil {
-		return nil, err
+		return change{}, err
 	}
 	if !ok || seen.HostID != hostID {
-		return errLeaseLost, nil
+		return change{refused: errLeaseLost}, nil
 	}
 	e := job.Start{Lease: lease, Nonce: r.StartNonce, RepositoryID: r.RepositoryID}
 	learnt := r.RepositoryID != "" && r.RepositoryID != seen.RepositoryID
 	if learnt && seen.State == wire.StateAccepted && seen.Lease == lease {
 		hold := seen.rules().Hold()
 		if err := s.learnRepository(tx, hostID, seen.RepositoryName, r.RepositoryID, hold); err != nil {
-			return nil, err
+			return change{}, err
 		}
 		if seen.Holding {
 			if e.Held, err = isHeld(tx, r.RepositoryID, seen.ID, hold); err != nil {
-				return nil, err
+				return change{}, err
 			}
 		}
 	}
 	row, ok, err := lockJob(tx, jobID)
 	if err != nil {
-		return nil, err
+		return change{}, err
 	}
 	if !ok {
-		return errLeaseLost, nil
+		return change{refused: errLeaseLost}, nil
 	}
 	c, err := s.apply(tx, row, e)
 	if err != nil || c.refused != nil || row.State == c.job.State {
-		return c.refused, err
+		return c, err
 	}
 	// One skew for all the job's times, so that a line shows the same time whenever it is read.
-	return nil, tx.Exec("UPDATE jobs SET skew_seconds = (SELECT skew_seconds FROM hosts WHERE id = ?) WHERE id = ?", hostID, jobID).Error
+	return c, tx.Exec("UPDATE jobs SET skew_seconds = (SELECT skew_seconds FROM hosts WHERE id = ?) WHERE id = ?", hostID, jobID).Error
 }
 
 // learnRepository remembers the id of the host's repository and locks its row for the hold. name says which
@@ -183,18 +186,21 @@ func (s *Store) resumed(tx *database.Tx, row jobRow, j job.Job) (wire.ResumeRepl
 	return reply, err
 }
 
-// revokeJobs ends what the host had, in the transaction that revokes it and has locked its row.
-func (s *Store) revokeJobs(tx *database.Tx, hostID string) error {
+// revokeJobs ends what the host had, in the transaction that revokes it and has locked its row. It gives what
+// has ended.
+func (s *Store) revokeJobs(tx *database.Tx, hostID string) (ended []job.Job, err error) {
 	var rows []jobRow
-	err := tx.Raw("SELECT "+ruleColumns+" FROM jobs WHERE host_id = ? AND state IN ('queued', 'accepted', 'running') ORDER BY id"+forUpdate(tx),
+	err = tx.Raw("SELECT "+ruleColumns+" FROM jobs WHERE host_id = ? AND state IN ('queued', 'accepted', 'running') ORDER BY id"+forUpdate(tx),
 		hostID).Scan(&rows).Error
 	if err != nil {
-		return fmt.Errorf("read the jobs of host %s: %w", hostID, err)
+		return nil, fmt.Errorf("read the jobs of host %s: %w", hostID, err)
 	}
 	for _, row := range rows {
-		if _, err := s.apply(tx, row, job.Revoke{}); err != nil {
-			return err
+		c, err := s.apply(tx, row, job.Revoke{})
+		if err != nil {
+			return nil, err
 		}
+		ended = append(ended, c.job)
 	}
-	return nil
+	return ended, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"restic-manager/server/database"
 	"restic-manager/server/fault"
+	"restic-manager/server/fleet/job"
 	"restic-manager/shared/wire"
 )
 
@@ -71,29 +72,34 @@ func (s *Store) UpdateHost(ctx context.Context, actor database.Actor, id string,
 // RevokeHost voids the agent's bearer and ends the host's jobs, in one transaction. A revoked host stays so;
 // doing it again changes nothing.
 func (s *Store) RevokeHost(ctx context.Context, actor database.Actor, id string) (Host, error) {
-	err := s.db.Write(ctx, func(tx *database.Tx) error { return s.revoke(tx, actor, id) })
+	var ended []job.Job
+	err := s.db.Write(ctx, func(tx *database.Tx) (err error) {
+		ended, err = s.revoke(tx, actor, id)
+		return err
+	})
 	if err != nil {
 		return Host{}, fmt.Errorf("revoke host %s: %w", id, err)
 	}
+	s.figures.ended(ended...)
 	return s.HostByID(ctx, id)
 }
 
-func (s *Store) revoke(tx *database.Tx, actor database.Actor, id string) error {
+func (s *Store) revoke(tx *database.Tx, actor database.Actor, id string) (ended []job.Job, err error) {
 	host, err := lockHost(tx, id)
 	if err != nil || host.RevokedAt != nil {
-		return err
+		return nil, err
 	}
 	if err := tx.Exec("UPDATE hosts SET status = 'revoked', revoked_at = ? WHERE id = ?", tx.Now, id).Error; err != nil {
-		return err
+		return nil, err
 	}
-	if err := s.revokeJobs(tx, id); err != nil {
-		return err
+	if ended, err = s.revokeJobs(tx, id); err != nil {
+		return nil, err
 	}
 	if err := tx.Audit(actor, "host.revoke", "host:"+id, map[string]any{"name": host.Name}); err != nil {
-		return err
+		return nil, err
 	}
 	tx.Notify(database.TopicHosts, database.TopicHost(id), database.TopicJobs, database.TopicWake(id))
-	return bumpIdentities(tx, id)
+	return ended, bumpIdentities(tx, id)
 }
 
 // DeleteHost removes a host with all its jobs and logs; its id is never used again. The host is revoked
