@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"restic-manager/server/database"
@@ -14,8 +15,9 @@ import (
 const (
 	// appendPortion bounds the batches that one transaction stores.
 	appendPortion = 32
-	// appendSlow is when a transaction counts as held up, by a locked log or a slow disk: another one is begun
-	// beside it, at most appendSlots in all. Else there is one at a time: more would share less.
+	// appendSlow is when a transaction counts as held up, by somebody's lock or a slow disk: another one is begun
+	// beside it, at most appendSlots in all. One that is being committed counts so too, where the next can use the
+	// time. Else there is one at a time: more would share less.
 	appendSlow  = 50 * time.Millisecond
 	appendSlots = 4
 	// appendTimeout bounds one such transaction. It is nobody's own: no caller's going away ends it.
@@ -75,13 +77,16 @@ func (s *Store) storeWaiting() {
 		if len(batches) == 0 {
 			return
 		}
-		timer := time.AfterFunc(appendSlow, func() {
-			if w.holdUp() {
+		var held atomic.Bool
+		waits := func() {
+			if held.CompareAndSwap(false, true) && w.holdUp() {
 				go s.storeWaiting()
 			}
-		})
-		s.storeBatches(batches)
-		if !timer.Stop() {
+		}
+		timer := time.AfterFunc(appendSlow, waits)
+		s.storeBatches(batches, waits)
+		timer.Stop()
+		if !held.CompareAndSwap(false, true) {
 			w.goOn()
 		}
 		for _, a := range batches {
@@ -158,16 +163,16 @@ func (w *appends) take() []*appending {
 }
 
 // storeBatches stores batches of different jobs together. When that fails, each goes alone: nobody's batch
-// fails for another's.
-func (s *Store) storeBatches(batches []*appending) {
-	err := s.storeTogether(batches)
+// fails for another's. waits is called when there is nothing more to do than to wait for the commit.
+func (s *Store) storeBatches(batches []*appending, waits func()) {
+	err := s.storeTogether(batches, waits)
 	if err == nil {
 		return
 	}
 	for _, a := range batches {
 		alone := err
 		if len(batches) > 1 && !database.IsOutage(err) {
-			alone = s.storeTogether([]*appending{a})
+			alone = s.storeTogether([]*appending{a}, waits)
 		}
 		if alone != nil {
 			a.reply, a.err = wire.LogReply{}, alone

@@ -85,7 +85,7 @@ func TestBatchThatCannotBeStoredFailsAlone(t *testing.T) {
 		}
 		slices.SortFunc(all, func(a, b *appending) int { return strings.Compare(a.jobID, b.jobID) })
 		all[1].body.Encoding = "unheard of"
-		x.storeBatches(all)
+		x.storeBatches(all, func() {})
 		for i, a := range all {
 			want := int64(3)
 			if i == 1 {
@@ -190,7 +190,7 @@ func TestAppendLogOfACallerThatLeftIsWithdrawn(t *testing.T) {
 
 func TestPanicWhileStoringIsAnError(t *testing.T) {
 	each(t, func(t *testing.T, x *fixture) {
-		if err := x.storeTogether([]*appending{nil}); err == nil || !strings.Contains(err.Error(), "panicked") {
+		if err := x.storeTogether([]*appending{nil}, func() {}); err == nil || !strings.Contains(err.Error(), "panicked") {
 			t.Errorf("got %v, want an error that says so", err)
 		}
 	})

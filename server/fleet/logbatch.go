@@ -30,7 +30,7 @@ const appendJobColumns = "id, host_id, state, lease, cancel_requested_at, log_li
 
 // storeTogether is one transaction. What the rules refuse is the batch's own error; an error given back means
 // that nothing of any was stored. A panic is such an error: the goroutine is not a request's, which would catch it.
-func (s *Store) storeTogether(batches []*appending) (err error) {
+func (s *Store) storeTogether(batches []*appending, waits func()) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("storing log lines panicked: %v\n%s", v, debug.Stack())
@@ -54,7 +54,13 @@ func (s *Store) storeTogether(batches []*appending) (err error) {
 				fresh = append(fresh, a)
 			}
 		}
-		return s.storeFresh(tx, fresh, logs, jobs)
+		if err := s.storeFresh(tx, fresh, logs, jobs); err != nil {
+			return err
+		}
+		if tx.Postgres() { // SQLite has one transaction at a time: the next could only wait for this one
+			waits()
+		}
+		return nil
 	})
 }
 
