@@ -12,12 +12,13 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 export GOTOOLCHAIN := local
 export npm_config_omit_lockfile_registry_resolved := true
 
-.PHONY: help build run test check unit e2e simulate bench openapi fuzz clean
+.PHONY: help build run test check unit e2e simulate mutants bench openapi fuzz clean
 
 help:
 	@echo "make run       build all, start server and agent here, make a demo repository, back up a folder"
 	@echo "make test      all tests: Go with -race on SQLite and PostgreSQL, real restic of both versions"
 	@echo "make simulate  histories of the rules under a virtual clock, network and disk: SEEDS=n, or SEED=s with its trace"
+	@echo "make mutants   takes each rule out and counts the histories that notice: SEEDS=n each"
 	@echo "make bench     benchmarks, each with its baseline in the same run"
 	@echo "make build     static binaries in bin/"
 	@echo "make check     formatting, vet, module boundaries"
@@ -57,6 +58,9 @@ SIMULATION = go test ./simulation/...
 SEEDS ?= 500
 simulate:
 	@go run ./simulation/cmd/simulate -seeds $(SEEDS) $(if $(SEED),-seed $(SEED))
+
+mutants:
+	@go run ./simulation/cmd/mutants -seeds $(SEEDS)
 
 e2e: build
 	$(WITH) && tools/postgres with go test -race -count=1 -timeout 30m ./server/e2e/...

@@ -3,6 +3,7 @@ package simulation
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"time"
 
 	"restic-manager/agent/spool"
@@ -35,6 +36,9 @@ func (s *server) check(what string) {
 			}
 			s.checkArrow(was, j)
 		}
+		if was.Active() && j.Active() && was.Lease != j.Lease && !strings.HasPrefix(what, "resume") {
+			w.violate("J2", "%s, which is %s, has another lease by %s", w.name(j.ID), j.State, what)
+		}
 	}
 	if changed {
 		s.wake()
@@ -54,13 +58,28 @@ func (s *server) checkArrow(was, j job.Job) {
 	if !slices.Contains(allowed, j.State) {
 		w.violate("J1", "%s went from %s to %s", w.name(j.ID), was.State, j.State)
 	}
+	if h, _ := s.jobs.Host(j.HostID); j.State == wire.StateAccepted && h.Boots.Alarm {
+		w.violate("J2", "%s is accepted under a clone alarm", w.name(j.ID))
+	}
 	t := w.truth[j.ID]
+	if late := w.now - t.created; w.plan.calm && t.free && j.State == wire.StateAccepted && late > 2*time.Second {
+		w.violate("J5", "nothing is in the way of %s, and it is accepted %s after it was queued", w.name(j.ID), late)
+	}
 	if j.State == wire.StateCanceled && len(t.cancels) == 0 && j.ErrorCode != wire.CodeHostRevoked {
 		w.violate("J4", "%s is canceled and nobody asked for it", w.name(j.ID))
 	}
 	if j.State == wire.StateLost && j.ErrorCode != wire.CodeHostRevoked && w.clock().Sub(j.HeardAt) < wire.LostAfter {
 		w.violate("J4", "%s is lost after %s of silence", w.name(j.ID), w.clock().Sub(j.HeardAt))
 	}
+}
+
+// idle: the host is there and nothing else of the fleet is under way or waits.
+func (s *server) idle(host, except string) bool {
+	if h, _ := s.jobs.Host(host); !h.Online || s.w.now < 2*time.Minute {
+		return false
+	}
+	return !slices.ContainsFunc(s.jobs.Jobs(), func(j job.Job) bool { return j.ID != except && !j.State.Terminal() }) &&
+		!slices.ContainsFunc(s.w.machines, func(m *machine) bool { return m.agent == nil || len(m.agent.jobs) > 0 })
 }
 
 // checkHolds is J3 at the server: one exclusive hold or any number of shared ones, one job per lane and host.
@@ -123,6 +142,11 @@ func (w *World) copied(host string) bool {
 	return slices.ContainsFunc(w.machines, func(m *machine) bool { return m.host == host && m.copied })
 }
 
+// wasFull: a disk was full, so that a result may have been told from memory and made anew after a kill.
+func (w *World) wasFull(host string) bool {
+	return slices.ContainsFunc(w.machines, func(m *machine) bool { return m.host == host && m.wasFull })
+}
+
 func (w *World) wiped(host string) bool {
 	return slices.ContainsFunc(w.machines, func(m *machine) bool { return m.host == host && m.wiped })
 }
@@ -180,7 +204,7 @@ func (w *World) started(r *run) {
 // twice, or the hold was let go after an hour of silence.
 func (w *World) mayOverlap(r *run) bool {
 	j, ok := w.server.jobs.Job(r.job)
-	return w.restored || !ok || w.truth[r.job].kind == wire.KindInit || r.machine.wiped || r.machine.copied || !j.HoldReleasedAt.IsZero() || j.ErrorCode == wire.CodeHostRevoked
+	return w.restored || !ok || w.truth[r.job].kind == wire.KindInit || r.machine.wiped || r.machine.copied || !j.HoldReleasedAt.IsZero()
 }
 
 // leaves is called when a result is about to be written, left when it is durable.
@@ -317,6 +341,9 @@ func (w *World) checkResult(id string, t *truth, j job.Job) {
 	}
 	if j.StartNonce == "" {
 		return
+	}
+	if j.LateReport && !w.wasFull(t.host) {
+		w.violate("J1", "%s has a late report beside its one result", w.name(id))
 	}
 	l := w.server.log(id)
 	if !l.Complete {

@@ -24,6 +24,7 @@ type machine struct {
 	copied  bool // another machine has, or had, the same disk
 	wiped   bool
 	full    int
+	wasFull bool
 	cutTo   time.Duration // partitioned until then
 	pids    int
 	locks   int           // counts changes of locks
@@ -214,6 +215,7 @@ func (m *machine) fillDisk(d time.Duration) {
 	w.say("%s: %d bytes are left on the disk for %s", m.name, room, d)
 	w.Counts.FullDisks++
 	m.full++
+	m.wasFull = true
 	m.disk.SetCapacity(m.disk.Used() + int64(room))
 	w.after(d, func() {
 		if m.full--; m.full == 0 {

@@ -23,8 +23,8 @@ type Result struct {
 	Broken []Broken // by seed
 }
 
-// RunMany runs the histories of n seeds, so many at once; stop ends soon after the first that breaks a promise.
-func RunMany(from uint64, n, workers int, stop bool) Result {
+// RunMany runs the histories of n seeds, so many at once, and ends soon after enough of them broke a promise.
+func RunMany(from uint64, n, workers, enough int) Result {
 	var (
 		mu   sync.Mutex // guards the two below
 		out  Result
@@ -34,7 +34,7 @@ func RunMany(from uint64, n, workers int, stop bool) Result {
 	take := func() (uint64, bool) {
 		mu.Lock()
 		defer mu.Unlock()
-		if next >= from+uint64(n) || stop && len(out.Broken) > 0 {
+		if next >= from+uint64(n) || len(out.Broken) >= enough {
 			return 0, false
 		}
 		next++

@@ -42,6 +42,9 @@ func (w *World) queueJob() {
 	w.asks(id, host, kind, created)
 	w.server.check("create")
 	w.server.wake()
+	if w.r.IntN(4) == 0 { // several at once, as when all are told to back up now
+		w.after(w.between(0, time.Second), w.queueJob)
+	}
 	if w.r.IntN(4) == 0 {
 		w.after(w.some(50*time.Millisecond, 10*time.Minute), func() { w.cancel(id) })
 	}
@@ -57,7 +60,7 @@ func (w *World) asks(id, host string, kind wire.Kind, created bool) {
 	}
 	w.asked = append(w.asked, id)
 	w.names[id] = fmt.Sprintf("job %d (%s)", len(w.asked), kind)
-	w.truth[id] = &truth{kind: kind, host: host, created: w.now}
+	w.truth[id] = &truth{kind: kind, host: host, created: w.now, free: w.server.idle(host, id)}
 	w.Counts.Jobs++
 	w.say("%s is queued on %s", w.name(id), host)
 }

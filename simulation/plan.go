@@ -29,7 +29,7 @@ const latePart = 65 * time.Second
 
 // draw makes the plan of a seed.
 func (w *World) draw() {
-	p := plan{hosts: 2 + w.r.IntN(3), jobs: 6 + w.r.IntN(10), faulty: 25 * time.Minute}
+	p := plan{hosts: 2 + w.r.IntN(3), jobs: 6 + w.r.IntN(14), faulty: 25 * time.Minute}
 	if p.calm = w.r.IntN(10) == 0; p.calm {
 		p.rtt = 40 * time.Millisecond
 		w.plan = p

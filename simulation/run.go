@@ -48,6 +48,8 @@ const (
 	// healing is how long after the last fault everything that can end has ended: an hour until the holds of
 	// the silent are let go, and the queue behind them.
 	healing = 5 * time.Hour
+	// tooMany events mean that something is asked again and again without a pause.
+	tooMany = 300_000
 	// sweeps of the long silence at the end.
 	slowSweep = 25 * time.Second
 )
@@ -58,13 +60,17 @@ func (w *World) play() {
 		if !w.step() {
 			return
 		}
+		if w.steps > tooMany {
+			w.violate("J5", "%d events in %s", w.steps, w.now)
+			return
+		}
 	}
 	w.heal()
 	for end := w.now + healing; !w.settled(); {
 		if !w.step() {
 			return
 		}
-		if w.now > end {
+		if w.now > end || w.steps > tooMany {
 			w.violate("J5", "it does not come to an end: %s", w.open())
 			return
 		}

@@ -14,7 +14,7 @@ func TestHistoriesKeepEveryPromise(t *testing.T) {
 	}
 	began := time.Now()
 	workers := runtime.GOMAXPROCS(0)
-	r := RunMany(1, seeds, workers, true)
+	r := RunMany(1, seeds, workers, 1)
 	t.Log(r.Summary(time.Since(began), workers))
 	for _, b := range r.Broken {
 		w := Run(b.Seed, true)

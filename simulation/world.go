@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"restic-manager/server/fleet/job"
 	"restic-manager/shared/wire"
 )
 
@@ -209,8 +208,7 @@ type truth struct {
 	runs      []*run
 	excepted  bool // two living copies of one machine stood at its start
 	forgotten bool // the server was restored to before it
-	ended     wire.State
-	accepted  job.Job
+	free      bool // it could run at once when it was queued
 }
 
 // run is one execution of restic.

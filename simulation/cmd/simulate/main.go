@@ -17,7 +17,7 @@ func main() {
 	from := flag.Uint64("from", 1, "the first seed")
 	seed := flag.Uint64("seed", 0, "only this seed, with its trace")
 	workers := flag.Int("workers", runtime.NumCPU(), "how many at once; each history is one goroutine")
-	all := flag.Bool("all", false, "go on after a broken promise, and list them")
+	enough := flag.Int("enough", 1, "end after so many broken promises; the trace of the first is printed when it is 1")
 	flag.Parse()
 	if *seed != 0 {
 		w := simulation.Run(*seed, true)
@@ -30,13 +30,13 @@ func main() {
 		return
 	}
 	began := time.Now()
-	r := simulation.RunMany(*from, *seeds, *workers, !*all)
+	r := simulation.RunMany(*from, *seeds, *workers, *enough)
 	fmt.Println(r.Summary(time.Since(began), *workers))
 	for _, f := range r.Broken {
 		fmt.Printf("seed %d: %s\n", f.Seed, f.Violation)
 	}
 	if len(r.Broken) > 0 {
-		if !*all {
+		if *enough == 1 {
 			fmt.Print(simulation.Run(r.Broken[0].Seed, true).Trace())
 		}
 		fmt.Fprintf(os.Stderr, "%d of %d histories break a promise; see one again with: make simulate SEED=%d\n", len(r.Broken), r.Seeds, r.Broken[0].Seed)
