@@ -2,16 +2,13 @@
 # container a hostname that stays, and keep the three volumes.
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
-COPY go.work ./
+ENV GOWORK=off
 COPY shared/go.mod shared/
-COPY migrations/go.mod migrations/go.sum migrations/
-COPY frontend/go.mod frontend/
-COPY server/go.mod server/go.sum server/
 COPY agent/go.mod agent/go.sum agent/
-RUN go mod download
+RUN go -C agent mod download
 COPY . .
 ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/restic-manager-agent ./agent
+RUN CGO_ENABLED=0 go -C agent build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/restic-manager-agent .
 
 FROM debian:trixie-slim
 LABEL org.opencontainers.image.title="restic-manager-agent" \

@@ -1,16 +1,15 @@
 # restic-manager: one static binary, CA certificates, nothing else.
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
-COPY go.work ./
+ENV GOWORK=off
 COPY shared/go.mod shared/
 COPY migrations/go.mod migrations/go.sum migrations/
 COPY frontend/go.mod frontend/
 COPY server/go.mod server/go.sum server/
-COPY agent/go.mod agent/go.sum agent/
-RUN go mod download
+RUN go -C server mod download
 COPY . .
 ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/restic-manager ./server \
+RUN CGO_ENABLED=0 go -C server build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/restic-manager . \
     && mkdir -p /out/data
 
 FROM scratch
