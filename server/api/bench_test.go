@@ -45,18 +45,24 @@ type batch struct {
 // batches are a job's log of lines like those restic writes with --json --verbose: about 134 bytes each, names,
 // times and sizes as random as real ones, so that they compress no better. They are compressed as an agent does it.
 func batches(b *testing.B, encoding string) []batch {
-	all := make([]batch, benchBatches)
+	all, _ := logOf(b, encoding, benchBatches, benchLines)
+	return all
+}
+
+// logOf is a log of so many batches of so many lines, and the sum of its records.
+func logOf(b *testing.B, encoding string, count, lines int) (all []batch, logSHA256 string) {
+	all = make([]batch, count)
 	sum := sha256.New()
 	draw, at := rand.New(rand.NewPCG(1, 1)), time.Unix(1e9, 0)
 	for i := range all {
 		var records []byte
-		for range benchLines {
+		for range lines {
 			line := fmt.Appendf(nil, `{"message_type":"verbose_status","action":"new","item":"/home/user/work/%03x/%012x.jpg","duration":0.%09d,"data_size":%d}`,
 				draw.IntN(64), draw.Uint64()>>16, draw.IntN(1e9), draw.IntN(1e7))
 			at = at.Add(time.Duration(draw.IntN(2e6)) * time.Microsecond / 1000)
 			records = wire.AppendRecord(records, at, wire.StreamOut, line, wire.MaxRecord)
 		}
-		q := wire.LogQuery{FirstLine: int64(i*benchLines + 1), Lines: benchLines, SumBefore: hex.EncodeToString(sum.Sum(nil))}
+		q := wire.LogQuery{FirstLine: int64(i*lines + 1), Lines: int64(lines), SumBefore: hex.EncodeToString(sum.Sum(nil))}
 		sum.Write(records)
 		body := records
 		switch encoding {
@@ -67,7 +73,7 @@ func batches(b *testing.B, encoding string) []batch {
 		}
 		all[i] = batch{q.Encode(), body}
 	}
-	return all
+	return all, hex.EncodeToString(sum.Sum(nil))
 }
 
 // BenchmarkLog is log lines a second through the real endpoint (token, lease and sum checked) beside the same
@@ -87,7 +93,7 @@ func BenchmarkLog(b *testing.B) {
 				if engine == "sqlite" {
 					baseline = loopBaseline
 				}
-				base := baseline(b, rows)
+				base, _ := baseline(b, rows)
 				for b.Loop() {
 					var ours, theirs []float64
 					for round := range benchRounds {
@@ -196,8 +202,9 @@ func rowsOf(b *testing.B, all []batch) []wire.Record {
 	return rows
 }
 
-// copyBaseline is COPY of the same lines into one table with a primary key, in one go.
-func copyBaseline(b *testing.B, rows []wire.Record) func() {
+// copyBaseline is COPY of the same lines into one table with a primary key, in one go; size is what the table with
+// its index takes, in bytes.
+func copyBaseline(b *testing.B, rows []wire.Record) (write func(), size func() int64) {
 	pool, err := pgxpool.New(b.Context(), databasetest.New(b, "postgres"))
 	if err != nil {
 		b.Fatal(err)
@@ -206,7 +213,7 @@ func copyBaseline(b *testing.B, rows []wire.Record) func() {
 	if _, err := pool.Exec(b.Context(), "CREATE TABLE lines (job uuid, n bigint, t timestamptz, s text, line text, PRIMARY KEY (job, n))"); err != nil {
 		b.Fatal(err)
 	}
-	return func() {
+	write = func() {
 		total := benchAgents * len(rows)
 		i := 0
 		var job [16]byte       // not text: the driver would take half its time to convert it
@@ -223,10 +230,18 @@ func copyBaseline(b *testing.B, rows []wire.Record) func() {
 			b.Fatal(err)
 		}
 	}
+	size = func() (bytes int64) {
+		if err := pool.QueryRow(b.Context(), "SELECT pg_total_relation_size('lines')").Scan(&bytes); err != nil {
+			b.Fatal(err)
+		}
+		return bytes
+	}
+	return write, size
 }
 
-// loopBaseline is a prepared statement per line, a transaction per batch, with the durability of ours.
-func loopBaseline(b *testing.B, rows []wire.Record) func() {
+// loopBaseline is a prepared statement per line, a transaction per batch, with the durability of ours; size is what
+// the file takes, in bytes.
+func loopBaseline(b *testing.B, rows []wire.Record) (write func(), size func() int64) {
 	db, err := sql.Open("sqlite", "file:"+databasetest.New(b, "sqlite")+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_txlock=immediate")
 	if err != nil {
 		b.Fatal(err)
@@ -237,7 +252,7 @@ func loopBaseline(b *testing.B, rows []wire.Record) func() {
 		b.Fatal(err)
 	}
 	const insert = "INSERT INTO lines (job, n, t, s, line) VALUES (?, ?, ?, ?, ?)"
-	return func() {
+	write = func() {
 		n := 0
 		job := database.NewID()
 		for range benchAgents {
@@ -261,6 +276,13 @@ func loopBaseline(b *testing.B, rows []wire.Record) func() {
 			}
 		}
 	}
+	size = func() (bytes int64) {
+		if err := db.QueryRow(sqliteBytes).Scan(&bytes); err != nil {
+			b.Fatal(err)
+		}
+		return bytes
+	}
+	return write, size
 }
 
 func inTx(db *sql.DB, f func(*sql.Tx) error) error {

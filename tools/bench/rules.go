@@ -16,7 +16,7 @@ type suite struct {
 var suites = []suite{
 	{lines: []int{1}, dir: "server/api", bench: "^BenchmarkLog$/^postgres$/^zstd$"},
 	{lines: []int{2}, dir: "server/api", bench: "^BenchmarkLog$/^sqlite$/^zstd$"},
-	{lines: []int{3}, dir: "server/fleet", bench: "^BenchmarkLogBytes$"},
+	{lines: []int{3}, dir: "server/api", bench: "^BenchmarkLogBytes$"},
 	{lines: []int{5}, dir: "server/api", bench: "^BenchmarkWaitingAgents$"},
 	{lines: []int{8}, dir: "server/fleet", bench: "^BenchmarkAccept$"},
 	{lines: []int{9}, dir: "server/fleet", bench: "^BenchmarkReplaceSnapshots$"},
@@ -52,10 +52,10 @@ var rules = []rule{
 	{line: 1, measure: "log lines through the endpoint / COPY, with a primary key", database: "PostgreSQL", name: at("Log/postgres/zstd"), metric: "ratio", atLeast: true, goal: 2},
 	{line: 2, measure: "log lines through the endpoint / a prepared row each", database: "SQLite", name: at("Log/sqlite/zstd"), metric: "ratio", atLeast: true, goal: 3},
 
-	{line: 3, measure: "bytes kept of a log line, whole batches / a row each", database: "PostgreSQL", name: at("LogBytes/postgres.*(batch|whole).*"), metric: "ratio", goal: 0.12},
-	{line: 3, measure: "bytes kept of a log line, whole batches / a row each", database: "SQLite", name: at("LogBytes/sqlite.*(batch|whole).*"), metric: "ratio", goal: 0.12},
-	{line: 3, measure: "bytes kept of a slow job's line / a row each", database: "PostgreSQL", name: at("LogBytes/postgres.*slow.*"), metric: "ratio", goal: 0.15},
-	{line: 3, measure: "bytes kept of a slow job's line / a row each", database: "SQLite", name: at("LogBytes/sqlite.*slow.*"), metric: "ratio", goal: 0.15},
+	{line: 3, measure: "bytes kept of a log line, whole batches / a row each", database: "PostgreSQL", name: at("LogBytes/postgres/whole-batches"), metric: "ratio", goal: 0.12},
+	{line: 3, measure: "bytes kept of a log line, whole batches / a row each", database: "SQLite", name: at("LogBytes/sqlite/whole-batches"), metric: "ratio", goal: 0.12},
+	{line: 3, measure: "bytes kept of a slow job's line / a row each", database: "PostgreSQL", name: at("LogBytes/postgres/slow-job"), metric: "ratio", goal: 0.15},
+	{line: 3, measure: "bytes kept of a slow job's line / a row each", database: "SQLite", name: at("LogBytes/sqlite/slow-job"), metric: "ratio", goal: 0.15},
 
 	{line: 5, measure: "heap and stacks of a waiting agent, HTTP / a bare handler", name: at("WaitingAgents/http"), metric: "ratio", goal: 1.25},
 	{line: 5, measure: "heap and stacks of a waiting agent, TLS / a bare handler", name: at("WaitingAgents/https"), metric: "ratio", goal: 1.25},
