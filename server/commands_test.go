@@ -129,6 +129,25 @@ func TestATokenIsPrintedAloneForScripts(t *testing.T) {
 	}
 }
 
+func TestATokenNeedsTheDatabasesKey(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	data, key := "--data-dir="+dir, filepath.Join(dir, "secret.key")
+	mustRun(t, "migrate", "up", data)
+	if code, _, stderr := command(t, nil, "", "token", "create", data); code != 0 || !strings.Contains(stderr, "NEW ENCRYPTION KEY") {
+		t.Errorf("the first one: got %d %q, want 0 and a word on the key that was made", code, stderr)
+	}
+	if err := os.Remove(key); err != nil {
+		t.Fatal(err)
+	}
+	code, out, stderr := command(t, nil, "", "token", "create", data)
+	if code != 78 || out != "" || !strings.Contains(stderr, "put the copy of it there") {
+		t.Errorf("without the key: got %d %q, want 78 and where the key belongs", code, stderr)
+	}
+	if _, err := os.Stat(key); err == nil {
+		t.Error("a key that opens nothing was left behind")
+	}
+}
+
 func TestTheSchemaIsMadeAndToldFromTheCommandLine(t *testing.T) {
 	data := "--data-dir=" + filepath.Join(t.TempDir(), "new")
 	if code, _, _ := command(t, nil, "", "migrate", "status", data); code != 78 {

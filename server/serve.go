@@ -127,7 +127,10 @@ func assembleOn(ctx context.Context, db *database.DB, s *config.Settings, log *s
 	if err := migrate(ctx, db); err != nil {
 		return nil, err
 	}
-	f, err := openFleet(ctx, db, s, log)
+	f, err := openFleet(ctx, db, s.KeyFile, log, fleet.Settings{
+		OfflineAfter: time.Duration(s.OfflineAfter), PollHold: time.Duration(s.PollHold), LogKeep: time.Duration(s.LogKeep),
+		LogBytesPerJob: int64(s.LogBytesPerJob), LogHeadBytes: int64(s.LogHeadBytes), LogTailBytes: int64(s.LogTailBytes), HelpURL: s.HelpURL,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -148,30 +151,6 @@ func assembleOn(ctx context.Context, db *database.DB, s *config.Settings, log *s
 	}
 	p.keeper = keeper.New(log, keeper.Duties(f, p.access, log, p.api.CountViolations)...)
 	return p, nil
-}
-
-// openFleet opens the fleet with its key, or with a new one where the database has none yet.
-func openFleet(ctx context.Context, db *database.DB, s *config.Settings, log *slog.Logger) (*fleet.Store, error) {
-	key, created, err := config.LoadKey(s.KeyFile)
-	if err != nil {
-		return nil, err
-	}
-	f, err := fleet.Open(ctx, fleet.Options{DB: db, Key: key, Log: log, Settings: fleet.Settings{
-		OfflineAfter: time.Duration(s.OfflineAfter), PollHold: time.Duration(s.PollHold), LogKeep: time.Duration(s.LogKeep),
-		LogBytesPerJob: int64(s.LogBytesPerJob), LogHeadBytes: int64(s.LogHeadBytes), LogTailBytes: int64(s.LogTailBytes), HelpURL: s.HelpURL,
-	}})
-	switch {
-	case database.IsOutage(err):
-		return nil, err
-	case err != nil && created:
-		// A key that opens nothing must not lie where the right one is missed.
-		return nil, errors.Join(config.Errorf("there is no encryption key at %s, and the database was made with one: put the copy of it there (%v)", s.KeyFile, err), os.Remove(s.KeyFile))
-	case err != nil:
-		return nil, config.Errorf("%v", err)
-	case created:
-		log.Warn("A NEW ENCRYPTION KEY WAS MADE. Copy it to a safe place now, apart from the database's backups: without it the repository passwords in the database are lost.", "file", s.KeyFile)
-	}
-	return f, nil
 }
 
 func firstAdministrator(ctx context.Context, s *config.Settings, a *access.Access) error {

@@ -10,6 +10,7 @@ import (
 
 	"restic-manager/server/config"
 	"restic-manager/server/database"
+	"restic-manager/server/fleet"
 )
 
 // consoleActor is whoever runs a command on the server: their rights are those of the data folder.
@@ -73,4 +74,25 @@ func migrate(ctx context.Context, db *database.DB) error {
 		return config.Errorf("%v", err)
 	}
 	return nil
+}
+
+// openFleet opens the fleet with its key, or with a new one where the database has none yet.
+func openFleet(ctx context.Context, db *database.DB, keyFile string, log *slog.Logger, settings fleet.Settings) (*fleet.Store, error) {
+	key, created, err := config.LoadKey(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	f, err := fleet.Open(ctx, fleet.Options{DB: db, Key: key, Log: log, Settings: settings})
+	switch {
+	case database.IsOutage(err):
+		return nil, err
+	case err != nil && created:
+		// A key that opens nothing must not lie where the right one is missed.
+		return nil, errors.Join(config.Errorf("there is no encryption key at %s, and the database was made with one: put the copy of it there (%v)", keyFile, err), os.Remove(keyFile))
+	case err != nil:
+		return nil, config.Errorf("%v", err)
+	case created:
+		log.Warn("A NEW ENCRYPTION KEY WAS MADE. Copy it to a safe place now, apart from the database's backups: without it the repository passwords in the database are lost.", "file", keyFile)
+	}
+	return f, nil
 }

@@ -28,11 +28,7 @@ func (t *tokenCreateCommand) Run(ctx context.Context, c console, l *config.Loade
 		return err
 	}
 	defer db.Close()
-	key, _, err := config.LoadKey(t.KeyFile)
-	if err != nil {
-		return err
-	}
-	f, err := fleet.Open(ctx, fleet.Options{DB: db, Key: key})
+	f, err := openFleet(ctx, db, t.KeyFile, newLogger(c.err, "info", "auto"), fleet.Settings{})
 	if err != nil {
 		return err
 	}

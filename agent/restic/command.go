@@ -2,7 +2,6 @@ package restic
 
 import (
 	"bytes"
-	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -59,9 +58,6 @@ type Invocation struct {
 
 // passwordFD is the descriptor at which restic reads the password: the first of exec.Cmd's ExtraFiles.
 const passwordFD = "/dev/fd/3"
-
-// maxPassword fits into one page of a pipe, so that writing it never blocks.
-const maxPassword = 4096
 
 // Build makes the command line of an order. It touches no disk and validates the spec and the repository
 // again; its errors are *Error with wire.CodeInvalidSpec, wire.CodeNoRepository or wire.CodeUnknownKind.
@@ -129,7 +125,7 @@ func (a Access) environment() ([]string, error) {
 	if err := wire.CheckRepositoryEnv(a.Repository.Env); err != nil {
 		return refuse("%v", err)
 	}
-	if err := CheckPassword(a.Repository.Password); err != nil {
+	if err := wire.CheckRepositoryPassword(a.Repository.Password); err != nil {
 		return refuse("%v", err)
 	}
 	for _, dir := range []string{a.Host.StateDir, a.Host.CacheDir, a.Host.TempDir} {
@@ -151,22 +147,6 @@ func (a Access) environment() ([]string, error) {
 		env = append(env, k+"="+a.Repository.Env[k])
 	}
 	return env, nil
-}
-
-// CheckPassword refuses a password that restic would read as another one from a file: it strips blanks and
-// a byte order mark. Source: restic's LoadPasswordFromFile.
-func CheckPassword(p string) error {
-	switch {
-	case p == "":
-		return fmt.Errorf("the repository's password is empty; set repo_password")
-	case len(p) > maxPassword:
-		return fmt.Errorf("the repository's password is longer than %d bytes", maxPassword)
-	case strings.TrimSpace(p) != p:
-		return fmt.Errorf("the repository's password begins or ends with white space, which restic strips; take it away, or add a key without it (restic key add)")
-	case strings.ContainsRune(p, 0) || strings.HasPrefix(p, "\xef\xbb\xbf") || strings.HasPrefix(p, "\xfe\xff") || strings.HasPrefix(p, "\xff\xfe"):
-		return fmt.Errorf("the repository's password holds a NUL or begins with a byte order mark, which restic does not keep; add another key (restic key add)")
-	}
-	return nil
 }
 
 // flag is --name=value: the value never becomes an argument of its own.

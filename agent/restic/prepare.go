@@ -52,7 +52,7 @@ func more(n int) string {
 // file descriptor 3 (ExtraFiles[0]; append further files behind it). The caller sets Stdout and Stderr,
 // and calls release after Start, whether it failed or not: it closes this side's ends.
 func (i Invocation) Cmd() (cmd *exec.Cmd, release func(), err error) {
-	if err := CheckPassword(i.Password); err != nil {
+	if err := wire.CheckRepositoryPassword(i.Password); err != nil {
 		return nil, nil, &Error{Code: wire.CodeNoRepository, Message: err.Error()}
 	}
 	r, w, err := os.Pipe()

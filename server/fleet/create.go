@@ -79,7 +79,7 @@ func (n NewJob) order() (order, error) {
 	case o.timeLimit < minTimeLimit || o.timeLimit > maxTimeLimit:
 		return order{}, fault.Invalidf("time_limit_seconds: give 1 to %d, or leave it out for the kind's own", int(maxTimeLimit.Seconds()))
 	case o.ttl < minTTL || o.ttl > maxTTL:
-		return order{}, fault.Invalidf("expires_in_seconds: give 60 to %d, or leave it out for %d", int(maxTTL.Seconds()), int(wire.QueueTTL.Seconds()))
+		return order{}, fault.Invalidf("ttl_seconds: give 60 to %d, or leave it out for %d", int(maxTTL.Seconds()), int(wire.QueueTTL.Seconds()))
 	}
 	return o, checkIdempotencyKey(o.key)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -49,8 +48,11 @@ func (s *Store) PutRepository(ctx context.Context, actor database.Actor, hostID 
 			return fault.Invalidf("environment: the value of %s is not UTF-8", k)
 		}
 	}
-	if c.Password == "" || len(c.Password) > 4096 || strings.ContainsAny(c.Password, "\x00\n\r") || !utf8.ValidString(c.Password) {
-		return fault.Invalidf("password: give 1 to 4096 bytes of UTF-8 without line breaks and NUL")
+	if err := wire.CheckRepositoryPassword(c.Password); err != nil {
+		return fault.Invalidf("%v", err)
+	}
+	if !utf8.ValidString(c.Password) {
+		return fault.Invalidf("password: it is not UTF-8")
 	}
 	keys := append([]string{}, slices.Sorted(maps.Keys(c.Env))...)
 	row, err := s.sealRepository(hostID, url, keys, c)

@@ -353,6 +353,23 @@ var RepositoryEnvKeys = []string{
 	"RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD",
 }
 
+// maxRepositoryPassword fits into one page of a pipe, so that handing it to restic never blocks.
+const maxRepositoryPassword = 4096
+
+// CheckRepositoryPassword refuses a password that restic would read as another one from a file: it strips
+// white space and a byte order mark. The error does not repeat it. Source: restic's LoadPasswordFromFile.
+func CheckRepositoryPassword(p string) error {
+	switch {
+	case p == "" || len(p) > maxRepositoryPassword:
+		return fmt.Errorf("password: give the repository's, 1 to %d bytes", maxRepositoryPassword)
+	case strings.TrimSpace(p) != p:
+		return errors.New("password: it begins or ends with white space, which restic strips; leave that away, or add a key without it (restic key add)")
+	case strings.ContainsAny(p, "\x00\n\r") || strings.HasPrefix(p, "\xef\xbb\xbf") || strings.HasPrefix(p, "\xfe\xff") || strings.HasPrefix(p, "\xff\xfe"):
+		return errors.New("password: it holds a NUL or a line break, or begins with a byte order mark, which restic does not keep; add another key (restic key add)")
+	}
+	return nil
+}
+
 // CheckRepositoryEnv refuses keys outside RepositoryEnvKeys and values with NUL or line breaks.
 func CheckRepositoryEnv(env map[string]string) error {
 	for k, v := range env {

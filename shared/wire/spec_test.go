@@ -176,6 +176,20 @@ func TestRepositoryEnvIsAClosedList(t *testing.T) {
 	}
 }
 
+func TestRepositoryPasswordIsWhatResticReads(t *testing.T) {
+	for _, p := range []string{"x", "correct horse battery staple", "pässwörd\t!", long(4096)} {
+		if err := CheckRepositoryPassword(p); err != nil {
+			t.Errorf("%.20q: got %v", p, err)
+		}
+	}
+	for _, p := range []string{"", long(4097), " secret", "secret ", "secret\n", "sec\nret", "sec\x00ret", "\ufeffsecret", "\xfe\xffsecret", "\u00a0secret"} {
+		err := CheckRepositoryPassword(p)
+		if err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%.20q: got %v, want it refused without its value", p, err)
+		}
+	}
+}
+
 // FuzzJobSpecDecode holds what the decoder lets through to what the command line relies on.
 func FuzzJobSpecDecode(f *testing.F) {
 	for _, k := range Kinds {
