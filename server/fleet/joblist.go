@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"restic-manager/server/database"
 	"restic-manager/server/fault"
 	"restic-manager/shared/wire"
 )
@@ -107,10 +108,10 @@ func (f JobFilter) conditions() (where []string, args []any, err error) {
 		add("jobs.state IN ?", f.States)
 	}
 	if f.Before != nil {
-		add("jobs.queued_at < ?", *f.Before)
+		add("jobs.queued_at < ?", database.Truncate(*f.Before))
 	}
 	if f.After != nil {
-		add("jobs.queued_at >= ?", *f.After)
+		add("jobs.queued_at >= ?", database.Truncate(*f.After))
 	}
 	return where, args, nil
 }
