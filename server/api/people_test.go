@@ -101,6 +101,22 @@ func TestQueriesThatAreRefused(t *testing.T) {
 	})
 }
 
+func TestBoundsAreToldInWholeNumbers(t *testing.T) {
+	each(t, nil, func(t *testing.T, r *rig) {
+		admin := r.signIn(adminName)
+		for want, q := range map[string]request{
+			"body.expires_in_seconds: give 2592000 or less.": {method: "POST", path: "/api/enrollment-tokens", body: `{"expires_in_seconds":2592001}`},
+			"query.wait: give 25 or less.":                   {method: "GET", path: "/api/changes?wait=26"},
+			"query.limit: give 1 or more.":                   {method: "GET", path: "/api/hosts?limit=0"},
+		} {
+			q.as = admin
+			if got := r.call(q).problem(t).Detail; !strings.HasSuffix(got, want) {
+				t.Errorf("got %q, want %q at its end", got, want)
+			}
+		}
+	})
+}
+
 func TestIdsThatAreNoneAreAnsweredAsUnknownOnes(t *testing.T) {
 	each(t, nil, func(t *testing.T, r *rig) {
 		admin := r.signIn(adminName)

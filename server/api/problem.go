@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/validation"
 	"github.com/labstack/echo/v4"
 
 	"restic-manager/server/database"
@@ -203,4 +204,6 @@ func init() {
 	huma.NewErrorWithContext = humaError
 	huma.ValidateStrictCasing = true
 	huma.DefaultArrayNullable = false // see notNull
+	// All bounds are whole numbers; huma would write the large ones as 2.592e+06.
+	validation.MsgExpectedMinimumNumber, validation.MsgExpectedMaximumNumber = "give %.0f or more", "give %.0f or less"
 }

@@ -48,7 +48,7 @@ func (s *Server) table() []*Route {
 		route(get, "/api/hosts", Viewer, "listHosts", "The fleet", operate(s.listHosts), zipped),
 		route(get, "/api/hosts/{id}", Viewer, "getHost", "One host", operate(s.getHost), zipped),
 		route(patch, "/api/hosts/{id}", Operator, "updateHost", "Rename or label a host", operate(s.updateHost), small),
-		route(del, "/api/hosts/{id}", Operator, "deleteHost", "Delete a revoked host and what is known of it", operate(s.deleteHost), status(204)),
+		route(del, "/api/hosts/{id}", Operator, "deleteHost", "Revoke a host, and delete it with its jobs and logs", operate(s.deleteHost), status(204)),
 		route(post, "/api/hosts/{id}/revoke", Operator, "revokeHost", "Void the host's credential", operate(s.revokeHost)),
 		route(post, "/api/hosts/{id}/clone-alarm/clear", Operator, "clearCloneAlarm", "Say that one of the two copies is switched off", operate(s.clearCloneAlarm)),
 		route(put, "/api/hosts/{id}/repository", Operator, "putRepository", "Hold a repository for the host", operate(s.putRepository), small, status(204)),
