@@ -84,8 +84,13 @@ func (s *Server) createJob(ctx context.Context, in *createJobInput) (*jobOutput,
 	job, created, err := s.o.Fleet.CreateJob(ctx, exchangeOf(ctx).actor(), fleet.NewJob{
 		HostID: in.ID, Kind: in.Body.Kind, Spec: spec, IdempotencyKey: in.Key,
 		TimeLimit: seconds(in.Body.TimeLimitSeconds), TTL: seconds(in.Body.TTLSeconds)})
+	return ordered(job, created, err)
+}
+
+// ordered is 201 for a new job and 200 for the one that was ordered before.
+func ordered(job fleet.Job, created bool, err error) (*jobOutput, error) {
 	if !created {
-		return &jobOutput{http.StatusOK, job}, err // the one that was ordered before
+		return &jobOutput{http.StatusOK, job}, err
 	}
 	return &jobOutput{http.StatusCreated, job}, err
 }
@@ -136,6 +141,6 @@ type retryInput struct {
 }
 
 func (s *Server) retryJob(ctx context.Context, in *retryInput) (*jobOutput, error) {
-	j, err := s.o.Fleet.RetryJob(ctx, exchangeOf(ctx).actor(), in.ID, in.Key)
-	return &jobOutput{http.StatusCreated, j}, err
+	job, created, err := s.o.Fleet.RetryJob(ctx, exchangeOf(ctx).actor(), in.ID, in.Key)
+	return ordered(job, created, err)
 }

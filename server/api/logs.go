@@ -15,7 +15,7 @@ import (
 type logInput struct {
 	ByID
 	After int64 `query:"after" minimum:"0" doc:"The last line one has; 0: from the beginning"`
-	Limit int   `query:"limit" minimum:"1" maximum:"10000" default:"1000"`
+	Limit int   `query:"limit" minimum:"1" maximum:"5000" default:"1000"`
 	Wait  int   `query:"wait" minimum:"0" maximum:"25" doc:"Seconds to wait for more when there is none"`
 }
 

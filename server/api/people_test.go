@@ -237,6 +237,19 @@ func TestOrderOfAJob(t *testing.T) {
 		if len(list.Jobs) != 1 || list.Jobs[0].ID != first.ID {
 			t.Errorf("got %d canceled jobs", len(list.Jobs))
 		}
+		retry := request{method: "POST", path: "/api/jobs/" + first.ID + "/retry", as: admin, header: http.Header{"Idempotency-Key": {"k2"}}}
+		for i, want := range []int{200, 200} { // what waits already asks the same
+			if a := r.must(retry, &again); a.status != want || again.ID != retried.ID {
+				t.Errorf("retry %d under a key: got %d %s, want %d and %s", i+1, a.status, again.ID, want, retried.ID)
+			}
+		}
+		r.must(request{method: "POST", path: "/api/jobs/" + retried.ID + "/cancel", as: admin}, nil)
+		retry.header = http.Header{"Idempotency-Key": {"k3"}}
+		for i, want := range []int{201, 200} {
+			if a := r.must(retry, &other); a.status != want || other.ID == retried.ID || *other.RetryOf != first.ID {
+				t.Errorf("retry %d under a new key: got %d %s, want %d and another job", i+1, a.status, other.ID, want)
+			}
+		}
 	})
 }
 

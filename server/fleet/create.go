@@ -228,30 +228,30 @@ func (s *Store) insert(tx *database.Tx, actor database.Actor, host hostRow, o or
 	return j.ID, tx.Audit(actor, "job.create", "job:"+j.ID, detail)
 }
 
-// RetryJob queues what an ended job was asked to do once more, as a new job that names the old one.
-func (s *Store) RetryJob(ctx context.Context, actor database.Actor, id, idempotencyKey string) (Job, error) {
+// RetryJob queues what an ended job was asked to do once more, as a new job that names the old one; created
+// is as CreateJob's.
+func (s *Store) RetryJob(ctx context.Context, actor database.Actor, id, idempotencyKey string) (Job, bool, error) {
 	if err := checkIdempotencyKey(idempotencyKey); err != nil {
-		return Job{}, err
+		return Job{}, false, err
 	}
 	old, err := s.JobByID(ctx, id)
 	if err != nil {
-		return Job{}, err
+		return Job{}, false, err
 	}
 	if err := job.MayRetry(old.State); err != nil {
-		return Job{}, err
+		return Job{}, false, err
 	}
 	spec, err := wire.DecodeSpec(old.Kind, old.Spec)
 	if err != nil {
-		return Job{}, fault.Invalidf("what the job was asked is not taken any more: %v", err)
+		return Job{}, false, fault.Invalidf("what the job was asked is not taken any more: %v", err)
 	}
 	o, err := NewJob{HostID: old.HostID, Kind: old.Kind, Spec: spec, IdempotencyKey: idempotencyKey,
 		TimeLimit: time.Duration(old.TimeLimitSeconds) * time.Second}.order()
 	if err != nil {
-		return Job{}, err
+		return Job{}, false, err
 	}
 	o.retryOf = &old.ID
-	j, _, err := s.queue(ctx, actor, o)
-	return j, err
+	return s.queue(ctx, actor, o)
 }
 
 // CancelJob ends a job that has not started at once; a running one is asked to stop, with the next answer its

@@ -413,11 +413,11 @@ func TestSameJobCoalescesAndKeysAreKept(t *testing.T) {
 		if _, created, err := ask("/c", "k"); err != nil || !created {
 			t.Fatalf("the key a day later: got %v, %v, want a new job", created, err)
 		}
-		again, err := x.RetryJob(t.Context(), tester, a.ID, "")
+		again, _, err := x.RetryJob(t.Context(), tester, a.ID, "")
 		if err != nil || again.RetryOf == nil || *again.RetryOf != a.ID {
 			t.Fatalf("retry: got %+v, %v", again, err)
 		}
-		_, err = x.RetryJob(t.Context(), tester, again.ID, "")
+		_, _, err = x.RetryJob(t.Context(), tester, again.ID, "")
 		wantCode(t, err, "job_open")
 	})
 }

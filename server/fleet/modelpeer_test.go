@@ -216,7 +216,7 @@ func (p *sqlPeer) Create(n NewJob) (string, bool, error) {
 }
 
 func (p *sqlPeer) Retry(id, key string) (string, error) {
-	j, err := p.RetryJob(p.t.Context(), tester, p.own(id), key)
+	j, _, err := p.RetryJob(p.t.Context(), tester, p.own(id), key)
 	return p.made(j.ID), err
 }
 
