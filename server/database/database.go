@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/glebarez/sqlite"
@@ -51,6 +52,7 @@ type DB struct {
 	stop        context.CancelFunc
 	listening   chan struct{} // closed when listen has ended
 	outbox      *outbox       // nil on SQLite: there are no other replicas
+	ahead       atomic.Int64  // nanoseconds that the database's clock was ahead of the process's when last read
 }
 
 // Open connects and starts to listen for other replicas' topics. The schema is not touched; see Migrate.
@@ -72,7 +74,11 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		d.closePools()
 		return nil, fmt.Errorf("connect to the database %s: %w", Redact(o.URL), err)
 	}
-	d.Hub = newHub(d.clock)
+	if _, err := d.Now(ctx); err != nil {
+		d.closePools()
+		return nil, err
+	}
+	d.Hub = newHub(d.sharedClock)
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d.stop = stop
 	if d.postgres {
@@ -342,8 +348,18 @@ func (d *DB) readClock(g *gorm.DB) (time.Time, error) {
 	if err := g.Raw("SELECT clock_timestamp()").Scan(&t).Error; err != nil {
 		return time.Time{}, fmt.Errorf("read the database's clock: %w", err)
 	}
-	return Truncate(t), nil
+	return d.told(t), nil
 }
+
+// told is what the database's clock said.
+func (d *DB) told(t time.Time) time.Time {
+	d.ahead.Store(int64(time.Until(t)))
+	return Truncate(t)
+}
+
+// sharedClock is the deciding clock without asking for it: what the database said last, and the process's
+// time since. Replicas agree on it, but for the network's delay.
+func (d *DB) sharedClock() time.Time { return d.clock().Add(time.Duration(d.ahead.Load())) }
 
 // asksClock reports whether the database's own clock decides.
 func (d *DB) asksClock() bool { return d.postgres && d.now == nil }
@@ -359,7 +375,7 @@ func (d *DB) ClockColumn() string {
 // Selected is the deciding clock, given what ClockColumn gave.
 func (d *DB) Selected(clock *time.Time) time.Time {
 	if d.asksClock() && clock != nil {
-		return Truncate(*clock)
+		return d.told(*clock)
 	}
 	return d.clock()
 }

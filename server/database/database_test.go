@@ -77,6 +77,27 @@ func TestRollbackTellsNobody(t *testing.T) {
 	})
 }
 
+func TestTheHubGoesByTheDatabasesClock(t *testing.T) {
+	d := open(t, databasetest.New(t, "postgres"))
+	for what, look := range map[string]func() (time.Time, error){
+		"asked": func() (time.Time, error) { return d.Now(t.Context()) },
+		"in a transaction": func() (now time.Time, err error) {
+			err = d.Write(t.Context(), func(tx *Tx) error { now = tx.Now; return nil })
+			return now, err
+		},
+		"selected": func() (time.Time, error) {
+			at := time.Now().Add(-20 * time.Minute) // a database whose clock is slow
+			return d.Selected(&at), nil
+		},
+	} {
+		d.ahead.Store(int64(time.Hour)) // this process's clock was set meanwhile
+		want, err := look()
+		if got := d.sharedClock(); err != nil || got.Sub(want).Abs() > 5*time.Second {
+			t.Errorf("%s: got %s, %v, want %s", what, got, err, want)
+		}
+	}
+}
+
 func TestOtherReplicaHearsAfterTheCommit(t *testing.T) {
 	u := databasetest.New(t, "postgres")
 	a, b := open(t, u), open(t, u)

@@ -170,7 +170,7 @@ type Snapshot struct {
 type ChangesPage struct {
 	Topics []string `json:"topics"`
 	Next   string   `json:"next" doc:"The next call's since"`
-	All    bool     `json:"all" doc:"Anything may have changed: the cursor is too old, or another replica's"`
+	All    bool     `json:"all" doc:"Anything may have changed: the cursor is too old"`
 }
 
 // newContent fills a store's content.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -306,11 +307,54 @@ func TestChangesTellsWhatIsNewAndDoesNotAskInACircle(t *testing.T) {
 		if time.Since(began) < 250*time.Millisecond {
 			t.Error("what was told before ended the wait again")
 		}
-		if other, err := x.replica().Changes(t.Context(), second.Next, 0); err != nil || !other.All {
-			t.Errorf("another replica's cursor: got %+v, %v, want all", other, err)
-		}
 		if _, err := x.Changes(t.Context(), "nonsense", 0); !fault.Is(err, "invalid") {
 			t.Errorf("nonsense: got %v, want invalid", err)
+		}
+	})
+}
+
+// A proxy may ask replicas in turn: each takes the other's cursor, and none of them asks in a circle.
+func TestChangesAreToldByReplicasInTurn(t *testing.T) {
+	each(t, func(t *testing.T, x *fixture) {
+		y := x.replica()
+		first, err := x.Changes(t.Context(), "", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for heard := false; !heard; { // y listens from some moment on
+			x.db.Publish(database.TopicAudit)
+			page, err := y.Changes(t.Context(), first.Next, 100*time.Millisecond)
+			if err != nil {
+				t.Fatal(err)
+			}
+			heard = slices.Contains(page.Topics, database.TopicAudit)
+		}
+		x.clock.Advance(2 * changesOverlap)
+		if first, err = x.Changes(t.Context(), "", 0); err != nil {
+			t.Fatal(err)
+		}
+		x.clock.Advance(time.Millisecond)
+		x.host("a")
+		second, err := y.Changes(t.Context(), first.Next, 20*time.Second)
+		if err != nil || second.All || !slices.Contains(second.Topics, database.TopicHosts) {
+			t.Fatalf("y with a cursor of x: got %+v, %v, want what changed", second, err)
+		}
+		x.clock.Advance(changesLate / 2)
+		if second, err = y.Changes(t.Context(), "", 0); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		third, err := x.Changes(t.Context(), second.Next, 20*time.Second)
+		if took := time.Since(began); err != nil || !slices.Contains(third.Topics, database.TopicHosts) || took < changesPause || took > 10*time.Second {
+			t.Errorf("x with a cursor from when y might not have heard: got %+v, %v after %s, want what changed after a pause", third, err, took)
+		}
+		x.clock.Advance(2 * changesLate)
+		if third, err = x.Changes(t.Context(), "", 0); err != nil {
+			t.Fatal(err)
+		}
+		began = time.Now()
+		if _, err := y.Changes(t.Context(), third.Next, 2*changesPause); err != nil || time.Since(began) < 2*changesPause {
+			t.Errorf("what was told before ended the wait again: %v after %s", err, time.Since(began))
 		}
 	})
 }
