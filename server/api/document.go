@@ -141,7 +141,8 @@ func (s *Server) document() []byte {
 }
 
 // mend corrects what the generator cannot know: agents' messages may hold more than is named; pointers to
-// objects that are always written may be null; and a job's spec is one of the typed ones.
+// objects that are always written may be null; what was asked before is answered by 200; and a job's spec is
+// one of the typed ones.
 func (s *Server) mend(doc map[string]any) {
 	registry := s.huma.OpenAPI().Components.Schemas
 	schemas := doc["components"].(map[string]any)["schemas"].(map[string]any)
@@ -153,6 +154,13 @@ func (s *Server) mend(doc map[string]any) {
 		}
 		properties, _ := schema["properties"].(map[string]any)
 		mendFields(t, properties)
+	}
+	for _, r := range s.table() {
+		if r.repeats {
+			responses := doc["paths"].(map[string]any)[r.Path].(map[string]any)[strings.ToLower(r.Method)].(map[string]any)["responses"].(map[string]any)
+			made := responses[strconv.Itoa(r.status)].(map[string]any)
+			responses["200"] = map[string]any{"description": "It was ordered before", "content": made["content"]}
+		}
 	}
 	specs := s.addSpecs(schemas)
 	for _, name := range []string{"Job", "OrderJob"} {

@@ -121,6 +121,11 @@ func TestContractForm(t *testing.T) {
 			}
 		}
 	}
+	for _, path := range []string{"/api/hosts/{id}/jobs", "/api/jobs/{id}/retry"} {
+		if r := c.Paths[path]["post"].Responses; r["201"] == nil || !bytes.Contains(r["200"], []byte("schemas/Job")) {
+			t.Errorf("POST %s: got %s for 200, want a job", path, r["200"])
+		}
+	}
 	if bytes.Contains(OpenAPI(), []byte("$schema")) {
 		t.Error("the contract names $schema")
 	}

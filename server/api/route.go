@@ -60,6 +60,7 @@ type traits struct {
 	status  int           // of success; 0: 200, or 204 without a body
 	gzip    bool          // worth compressing
 	quiet   bool          // too frequent to log at info when it went well
+	repeats bool          // answers 200 and the same when it was asked before
 }
 
 // bind makes a route's handler and tells the contract of it.
@@ -72,6 +73,7 @@ func always(t *traits)  { t.always = true }
 func limited(t *traits) { t.limited = true }
 func zipped(t *traits)  { t.gzip = true }
 func quiet(t *traits)   { t.quiet = true }
+func repeats(t *traits) { t.repeats = true }
 
 // waits is for calls that may wait so long.
 func waits(limit time.Duration) trait {
