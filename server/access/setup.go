@@ -142,6 +142,9 @@ func (a *Access) Setup(ctx context.Context, code, username, password, address, u
 		if err != nil {
 			return err
 		}
+		if err := tx.Model(&operatorRow{}).Where("id = ?", op.ID).Update("last_login_at", tx.Now).Error; err != nil {
+			return fmt.Errorf("note the sign-in: %w", err)
+		}
 		secret, s, err = startSession(tx, op, address, userAgent)
 		return err
 	})

@@ -34,6 +34,9 @@ func TestTheCodeMakesOneAdministratorAndIsUsedUp(t *testing.T) {
 		if err != nil || p.Role != Administrator || p.Username != "ann" {
 			t.Errorf("got %+v, %v; want ann signed in", p, err)
 		}
+		if o, err := e.OperatorByID(t.Context(), p.OperatorID); err != nil || o.LastLoginAt == nil || !o.LastLoginAt.Equal(e.clock.now()) {
+			t.Errorf("last sign-in: got %v, %v; want %v", o.LastLoginAt, err, e.clock.now())
+		}
 		_, _, err = e.Setup(t.Context(), code, "eve", password, address, "")
 		wantCode(t, "the code once more", err, "setup_done")
 		if needed, err := e.SetupNeeded(t.Context()); err != nil || needed {
