@@ -146,6 +146,9 @@ func TestATokenNeedsTheDatabasesKey(t *testing.T) {
 	if _, err := os.Stat(key); err == nil {
 		t.Error("a key that opens nothing was left behind")
 	}
+	if code, _, stderr := command(t, nil, "", "token", "create", data, "--key-file=/nonexistent/secret.key"); code != 78 || !strings.Contains(stderr, "--key-file") {
+		t.Errorf("no folder for the key: got %d %q, want 78 and which flag names it", code, stderr)
+	}
 }
 
 func TestTheSchemaIsMadeAndToldFromTheCommandLine(t *testing.T) {

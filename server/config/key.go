@@ -29,7 +29,7 @@ func LoadKey(path string) (key []byte, created bool, err error) {
 			key, err = readKey(path)
 			return key, false, err
 		}
-		return nil, false, Errorf("make the encryption key: %v", err)
+		return nil, false, Errorf("make the encryption key: %v. Name its file with --key-file, or the server's folder with --data-dir", err)
 	}
 	return key, true, nil
 }
