@@ -140,4 +140,14 @@ func TestChangesRepeatsTheLastSecondsAndSaysWhenTheCursorIsTooOld(t *testing.T) 
 	if _, _, all := h.Changes(start.Add(-time.Minute)); !all {
 		t.Fatal("a cursor from before the start: want all")
 	}
+	now = now.Add(-time.Second) // set back
+	h.Publish(TopicHosts)
+	_, cursor, _ = h.Changes(next)
+	if again, _, _ := h.Changes(cursor.Add(overlap)); len(again) != 0 {
+		t.Fatalf("after what was told: got %v, want nothing", again)
+	}
+	h.Publish(TopicJobs)
+	if later, _, _ := h.Changes(cursor.Add(overlap)); len(later) != 1 || later[0] != TopicJobs {
+		t.Fatalf("after that: got %v, want jobs alone", later)
+	}
 }

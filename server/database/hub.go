@@ -61,6 +61,7 @@ type Hub struct {
 	any     map[chan string]struct{}
 	ring    []change  // oldest first
 	since   time.Time // the ring is complete from here on
+	last    time.Time // what moment gave last
 	closed  chan struct{}
 }
 
@@ -82,6 +83,17 @@ func randomID() string {
 	return hex.EncodeToString(b)
 }
 
+// moment is the clock, but never the same twice and never back: a cursor lies behind all that was told with it,
+// and before all that comes.
+func (h *Hub) moment() time.Time {
+	now := h.now()
+	if !now.After(h.last) {
+		now = h.last.Add(time.Microsecond)
+	}
+	h.last = now
+	return now
+}
+
 // Publish tells this process's waiters.
 func (h *Hub) Publish(topics ...string) {
 	if len(topics) == 0 {
@@ -89,7 +101,7 @@ func (h *Hub) Publish(topics ...string) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := h.now()
+	now := h.moment()
 	for _, t := range topics {
 		if public(t) {
 			h.ring = append(h.ring, change{now, t})
@@ -174,7 +186,7 @@ func (h *Hub) Close() {
 func (h *Hub) Changes(since time.Time) (topics []string, next time.Time, all bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	next = h.now()
+	next = h.moment()
 	from := since.Add(-overlap)
 	if from.Before(h.since) {
 		all = since.Before(h.since)
