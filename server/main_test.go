@@ -20,6 +20,7 @@ import (
 
 	"restic-manager/server/config"
 	"restic-manager/server/database"
+	"restic-manager/shared/wire"
 )
 
 // TestMain lets the test's own binary be the program, for what needs a process: signals and exit codes.
@@ -250,6 +251,23 @@ func TestTheAdministratorOfTheEnvironmentSignsIn(t *testing.T) {
 	second := startServer(t, dir, []string{"RESTIC_MANAGER_ADMIN_USER=ann", "RESTIC_MANAGER_ADMIN_PASSWORD=another long password"})
 	if status, _ := second.login(t, "ann", "another long password"); status != 401 {
 		t.Errorf("a password changed in the environment: got %d, want 401", status)
+	}
+}
+
+func TestAnAgentThatIsTooOldIsToldWhereToLook(t *testing.T) {
+	for want, args := range map[string][]string{
+		"https://help.example": {"--public-url=https://b.example", "--help-url=https://help.example"},
+		"https://b.example":    {"--public-url=https://b.example"},
+	} {
+		dir := t.TempDir()
+		r := startServer(t, dir, nil, args...)
+		mustRun(t, "user", "add", "ann", "--role=administrator", "--data-dir="+dir)
+		token := strings.TrimSpace(mustRun(t, "token", "create", "--data-dir="+dir))
+		var p wire.Problem
+		status, _ := r.call(t, "POST", "/api/agents/enroll", "", wire.EnrollRequest{Token: token, AgentTokenSHA256: strings.Repeat("a", 64), Hostname: "old"}, &p)
+		if status != 426 || p.Code != wire.ProblemProtocolTooOld || p.MinProtocolVersion != wire.MinProtocolVersion || p.HelpURL != want {
+			t.Errorf("%v: got %d %+v, want 426 and the help URL %s", args, status, p, want)
+		}
 	}
 }
 

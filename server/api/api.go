@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -36,7 +35,7 @@ type Options struct {
 	// MetricsToken, when set, opens GET /metrics to this bearer; empty: /metrics is only on MetricsHandler.
 	MetricsToken string
 	Version      string // of the program
-	HelpURL      string // told to agents that are too old; empty: PublicURL
+	HelpURL      string // told to agents that are too old
 	// Ready is an error while the server cannot do its work; nil: always ready.
 	Ready func(context.Context) error
 	// Now is the clock of rate limits, for tests; nil is time.Now.
@@ -46,11 +45,10 @@ type Options struct {
 
 // Limits bound what one caller may ask. Zero values are the defaults; negative ones mean no limit.
 type Limits struct {
-	// HostPerSecond and HostBurst bound polls and hellos of one host: 2 a second, bursts of 20.
+	// HostPerSecond and HostBurst bound polls and hellos of one host, and enrollments from one IP address: 2 a
+	// second, bursts of 20.
 	HostPerSecond float64
 	HostBurst     int
-	// EnrollPerMinute bounds enrollments from one IP address: 10 a minute, as many at once.
-	EnrollPerMinute int
 }
 
 // Server is the API as an http.Handler. It is safe for concurrent use. Use Attach for the http.Server around
@@ -108,7 +106,7 @@ func build(o Options) (*Server, error) {
 	s.stop, s.stopAll = context.WithCancel(context.Background())
 	l := o.Limits.withDefaults()
 	s.polls = newLimiter(l.HostPerSecond, l.HostBurst, s.now)
-	s.enrolls = newLimiter(float64(l.EnrollPerMinute)/60, l.EnrollPerMinute, s.now)
+	s.enrolls = newLimiter(l.HostPerSecond, l.HostBurst, s.now)
 	s.metrics = newMetrics(o.Fleet, o.Version)
 	s.register(s.table())
 	s.openapi = s.document()
@@ -124,9 +122,6 @@ func (s *Server) readPublicURL() error {
 		return errors.New("the public URL must look like https://backup.example.com")
 	}
 	s.publicHTTPS = u.Scheme == "https"
-	if s.o.HelpURL == "" {
-		s.o.HelpURL = strings.TrimSuffix(s.o.PublicURL, "/")
-	}
 	return s.origins.AddTrustedOrigin(u.Scheme + "://" + u.Host)
 }
 
@@ -136,9 +131,6 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.HostBurst == 0 {
 		l.HostBurst = 20
-	}
-	if l.EnrollPerMinute == 0 {
-		l.EnrollPerMinute = 10
 	}
 	return l
 }

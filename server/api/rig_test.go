@@ -123,7 +123,7 @@ func newRig(t testing.TB, engine string, change func(*Options)) *rig {
 	}
 	r.access = access.Open(access.Options{DB: r.db, Log: log, Now: r.clock.now})
 	o := Options{Fleet: r.fleet, Access: r.access, Log: log, Now: r.clock.now, Version: "test",
-		Limits: Limits{HostPerSecond: -1, EnrollPerMinute: -1}}
+		Limits: Limits{HostPerSecond: -1}}
 	if change != nil {
 		change(&o)
 	}

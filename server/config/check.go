@@ -136,6 +136,9 @@ func (s *Settings) checkURLs() error {
 		return Errorf("public-url: %s is plain HTTP, where passwords can be read on the way. Use https:// (tls-cert and tls-key, or a reverse proxy), or allow it with insecure-http", s.PublicURL)
 	}
 	s.PublicURL = u.Scheme + "://" + u.Host
+	if s.HelpURL == "" {
+		s.HelpURL = s.PublicURL
+	}
 	return nil
 }
 
