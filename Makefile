@@ -12,13 +12,14 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 export GOTOOLCHAIN := local
 export npm_config_omit_lockfile_registry_resolved := true
 
-.PHONY: help build run test check unit e2e simulate mutants bench openapi fuzz clean
+.PHONY: help build run test check unit e2e simulate mutants faults faultbin bench openapi fuzz clean
 
 help:
 	@echo "make run       build all, start server and agent here, make a demo repository, back up a folder"
 	@echo "make test      all tests: Go with -race on SQLite and PostgreSQL, real restic of both versions"
 	@echo "make simulate  histories of the rules under a virtual clock, network and disk: SEEDS=n, or SEED=s with its trace"
 	@echo "make mutants   takes each rule out and counts the histories that notice: SEEDS=n each"
+	@echo "make faults    kills, losses and full disks on the real programs, and the table of what they did: ROWS=regexp"
 	@echo "make bench     benchmarks, each with its baseline in the same run"
 	@echo "make build     static binaries in bin/"
 	@echo "make check     formatting, vet, module boundaries"
@@ -29,6 +30,11 @@ help:
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/restic-manager ./server
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/restic-manager-agent ./agent
+
+# The programs with their failpoints, for tests alone.
+faultbin:
+	CGO_ENABLED=0 go build -tags failpoint -trimpath -ldflags '$(LDFLAGS)' -o bin/failpoint/restic-manager ./server
+	CGO_ENABLED=0 go build -tags failpoint -trimpath -ldflags '$(LDFLAGS)' -o bin/failpoint/restic-manager-agent ./agent
 
 run: build
 	@tools/install restic:restic
@@ -62,11 +68,18 @@ simulate:
 mutants:
 	@go run ./simulation/cmd/mutants -seeds $(SEEDS)
 
-e2e: build
+e2e: build faultbin
 	$(WITH) && tools/postgres with go test -race -count=1 -timeout 30m ./server/e2e/...
 
-test: check build
-	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); $(SIMULATION); go test -race -count=1 -timeout 30m ./server/e2e/...'
+# ROWS: which tests of the table, for example ROWS=Agent.
+ROWS ?=
+faults: build faultbin
+	$(WITH) && export RESTIC_MANAGER_FAULTS=full RESTIC_MANAGER_FAULT_TABLE=$(CURDIR)/bin/faults.md && rm -f bin/faults.md && \
+		go test -tags failpoint ./shared/failpoint && \
+		{ tools/postgres with go test -count=1 -timeout 90m -run '^TestFault.*$(ROWS)' ./server/e2e; code=$$?; cat bin/faults.md; exit $$code; }
+
+test: check build faultbin
+	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); go test -tags failpoint ./shared/failpoint; $(SIMULATION); go test -race -count=1 -timeout 30m ./server/e2e/...'
 
 # N: how often each benchmark is run. ONLY: which lines of docs/benchmarks.md, for example ONLY=1,2,10.
 N    ?= 5
