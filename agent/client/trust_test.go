@@ -221,8 +221,11 @@ func TestHTTPSProxyIsNotTakenForTheServer(t *testing.T) {
 // TestProxyComesFromTheEnvironment runs in a process of its own: net/http reads it once.
 func TestProxyComesFromTheEnvironment(t *testing.T) {
 	if url := os.Getenv("CLIENT_TEST_SERVER"); url != "" {
-		c := connect(t, Options{ServerURL: url, InsecureHTTP: true, Tries: 1})
-		err := ask(c)
+		o := Options{ServerURL: url, InsecureHTTP: true, Tries: 1}
+		if pin := os.Getenv("CLIENT_TEST_PIN"); pin != "" {
+			o.CertPins = []string{pin}
+		}
+		err := ask(connect(t, o))
 		fmt.Printf("asked: %v\n", err)
 		return
 	}
@@ -236,6 +239,16 @@ func TestProxyComesFromTheEnvironment(t *testing.T) {
 	out = rerun(t, "CLIENT_TEST_SERVER=http://backup.invalid", "HTTP_PROXY="+proxy, "NO_PROXY=backup.invalid")
 	if strings.Contains(out, "asked: <nil>") || len(s.requests()) != before {
 		t.Errorf("NO_PROXY was not obeyed: %s", out)
+	}
+	cert := newAuthority(t).leaf(time.Now().Add(time.Hour))
+	secure, url := serveTLS(t, cert, nil)
+	through := &tunnel{to: strings.TrimPrefix(url, "https://")}
+	out = rerun(t, "CLIENT_TEST_SERVER=https://backup.invalid", "CLIENT_TEST_PIN="+pinOf(cert), "HTTPS_PROXY="+listen(t, through), "https_proxy=", "NO_PROXY=")
+	if !strings.Contains(out, "asked: <nil>") || secure.bearers() != 2 {
+		t.Errorf("HTTPS_PROXY was not used: %s", out)
+	}
+	if through.connects.Load() != 1 || through.bearers.Load() != 0 {
+		t.Errorf("the proxy saw %d CONNECTs and %d secrets, want 1 and 0", through.connects.Load(), through.bearers.Load())
 	}
 }
 
