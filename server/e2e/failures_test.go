@@ -165,6 +165,9 @@ func TestResticMissing(t *testing.T) {
 	if j.Error == nil || j.Error.Code != wire.CodeResticMissing || !strings.Contains(j.Error.Message, "install") {
 		t.Errorf("got %s, want %s with what to install", j, wire.CodeResticMissing)
 	}
+	if h := s.host(a.hostID); h.Status != "online" {
+		t.Errorf("a host without restic: got %s, want online", h.Status)
+	}
 }
 
 // TestOneExclusiveJobPerRepository: two hosts whose owners named the same repository.
