@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"restic-manager/agent/spool"
 	"restic-manager/shared/wire"
 )
 
@@ -197,6 +199,9 @@ func (w *statusWriter) write(s Status) {
 		temp := w.path + ".new"
 		if err = os.WriteFile(temp, append(b, '\n'), 0o644); err == nil {
 			err = os.Rename(temp, w.path)
+		} else if spool.IsNoSpace(err) {
+			_ = os.Remove(temp) // half a file takes room; it may not even be there
+			err = overwrite(w.path, b)
 		}
 	}
 	w.mu.Lock()
@@ -205,6 +210,21 @@ func (w *statusWriter) write(s Status) {
 		w.log.Warn("the status file cannot be written", "error", err)
 	}
 	w.failing = err != nil
+}
+
+// overwrite writes into the room that the file has: on a full disk an agent that lives must not look gone.
+// Blanks cover what was longer; a reader in between may see half of both, and asks again.
+func overwrite(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		blanks := max(info.Size()-int64(len(b)), 0)
+		_, err = f.Write(append(b, bytes.Repeat([]byte{' '}, int(blanks))...))
+	}
+	return errors.Join(err, f.Close())
 }
 
 // snapshot is the status of now.
