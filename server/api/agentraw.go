@@ -80,12 +80,15 @@ func (s *Server) putListingPart(c echo.Context, x *exchange) error {
 	return reply(c, http.StatusOK, wire.Empty{})
 }
 
-// listingToken reads a path's token. What cannot be one is answered as one that is not known.
-func listingToken(c echo.Context) (string, error) {
+// noToken is a listing's token that nothing has.
+const noToken = "00000000000000000000000000000000"
+
+// listingToken reads a path's token. What cannot be one gets the answer of one that is not known, word for word.
+func listingToken(c echo.Context) string {
 	if t := c.Param("token"); wire.IsRandomHex(t) {
-		return t, nil
+		return t
 	}
-	return "", fault.New(fault.Conflict, wire.ProblemListingSuperseded, "This listing is not known or was superseded. Begin a new one.")
+	return noToken
 }
 
 func (s *Server) commitListing(ctx context.Context, who caller, in wire.CommitRequest) (wire.Empty, error) {
