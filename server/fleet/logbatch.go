@@ -73,7 +73,7 @@ func jobsOf(batches []*appending) []string {
 }
 
 // lockLogs locks the logs of the batches' jobs in the order of their ids, and makes those that are absent. A job
-// that does not exist has none.
+// that does not exist has none, and another host's gets none by being named.
 func (s *Store) lockLogs(tx *database.Tx, batches []*appending) (map[string]*logRow, error) {
 	ids := jobsOf(batches)
 	var rows []logRow
@@ -86,23 +86,37 @@ func (s *Store) lockLogs(tx *database.Tx, batches []*appending) (map[string]*log
 	for i := range rows {
 		found[rows[i].JobID] = &rows[i]
 	}
-	for _, id := range ids {
-		if found[id] != nil {
+	for _, a := range batches {
+		if found[a.jobID] != nil {
+			continue
+		}
+		if own, err := isOf(tx, a.jobID, a.hostID); err != nil {
+			return nil, err
+		} else if !own {
 			continue
 		}
 		if err := readClock(tx); err != nil {
 			return nil, err
 		}
-		row, err := s.lockLog(tx, id)
+		row, err := s.lockLog(tx, a.jobID)
 		if fault.Is(err, errLeaseLost.Code) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		found[id] = &row
+		found[a.jobID] = &row
 	}
 	return found, nil
+}
+
+// isOf reports whether the job is the host's.
+func isOf(tx *database.Tx, jobID, hostID string) (bool, error) {
+	var found []string
+	if err := tx.Raw("SELECT id FROM jobs WHERE id = ? AND host_id = ?", jobID, hostID).Scan(&found).Error; err != nil {
+		return false, fmt.Errorf("look for job %s: %w", jobID, err)
+	}
+	return len(found) == 1, nil
 }
 
 func readClock(tx *database.Tx) error {
