@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"restic-manager/server/database"
+	"restic-manager/server/fault"
 )
 
 // How long things are good for.
@@ -43,6 +44,14 @@ const (
 func (r Role) Includes(other Role) bool {
 	rank := map[Role]int{Viewer: 1, Operator: 2, Administrator: 3}
 	return rank[r] > 0 && rank[other] > 0 && rank[r] >= rank[other]
+}
+
+// Allows is nil for a role that includes need, else a forbidden fault that names both.
+func (r Role) Allows(need Role) error {
+	if r.Includes(need) {
+		return nil
+	}
+	return fault.New(fault.Forbidden, "forbidden", "This needs the role %s; yours is %s. Ask an administrator.", need, r)
 }
 
 // Options make an Access.

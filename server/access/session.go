@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"restic-manager/server/database"
 	"restic-manager/server/fault"
@@ -28,6 +29,29 @@ type Principal struct {
 // Actor is the principal in the audit trail, calling from an address.
 func (p Principal) Actor(address string) database.Actor {
 	return database.Actor{Kind: "operator", ID: p.OperatorID, Name: p.Username, Address: address}
+}
+
+// While is ctx under which nothing is written unless the principal's session and role still stand in the
+// transaction that writes: a demotion that was committed after Authenticate holds for what comes after it.
+func (p Principal) While(ctx context.Context, need Role) context.Context {
+	return database.WithCondition(ctx, func(tx *database.Tx) error { return p.stillMay(tx, need) })
+}
+
+func (p Principal) stillMay(tx *database.Tx, need Role) error {
+	q := tx.Table("operators").Select("operators.role").Joins("JOIN sessions ON sessions.operator_id = operators.id").
+		Where("operators.id = ? AND operators.disabled_at IS NULL AND sessions.id = ?", p.OperatorID, p.SessionID)
+	if tx.Postgres() { // a demotion waits for this transaction; SQLite's write transactions do by themselves
+		q = q.Clauses(clause.Locking{Strength: "SHARE", Table: clause.Table{Name: "operators"}})
+	}
+	var row struct{ Role Role }
+	err := q.Take(&row).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return errSession()
+	}
+	if err != nil {
+		return fmt.Errorf("read the role: %w", err)
+	}
+	return row.Role.Allows(need)
 }
 
 // Session is one sign-in.

@@ -40,6 +40,9 @@ func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
 		if row.waits {
 			defer context.AfterFunc(s.stop, cancel)()
 		}
+		if row.Permission.signedIn() {
+			ctx = x.principal.While(ctx, role(row.Permission))
+		}
 		c.SetRequest(r.WithContext(ctx))
 		replaceBadIDs(c)
 		handle := next
@@ -133,10 +136,7 @@ func (s *Server) permitOperator(x *exchange, r *http.Request, p Permission) erro
 		return err
 	}
 	x.principal = who
-	if need := role(p); !who.Role.Includes(need) {
-		return fault.New(fault.Forbidden, "forbidden", "This needs the role %s; yours is %s. Ask an administrator.", need, who.Role)
-	}
-	return nil
+	return who.Role.Allows(role(p))
 }
 
 // role is the least role with the permission.

@@ -319,6 +319,11 @@ func (d *DB) writeOnce(ctx context.Context, fn func(tx *Tx) error) ([]string, er
 	var topics []string
 	err := d.write.WithContext(ctx).Transaction(func(g *gorm.DB) error {
 		tx := &Tx{DB: g, db: d}
+		if check := condition(ctx); check != nil {
+			if err := check(tx); err != nil {
+				return err
+			}
+		}
 		if err := fn(tx); err != nil {
 			return err
 		}

@@ -18,8 +18,11 @@ type Statement struct {
 // WriteTogether runs statements in one transaction, for hot paths: on PostgreSQL it is one round trip where
 // Write takes four. Each statement sees what was committed before it began, so that one that locks may go
 // before one that looks. It gives how many rows the last one changed, and tells the topics when it was any.
-// What is transient is run again, as by Write.
+// What is transient is run again, as by Write. It asks no condition, so it is an error under one.
 func (d *DB) WriteTogether(ctx context.Context, topics []string, statements ...Statement) (rows int64, err error) {
+	if condition(ctx) != nil {
+		return 0, errCondition
+	}
 	err = d.again(ctx, func() ([]string, error) {
 		if d.postgres {
 			rows, err = d.pipeline(ctx, statements)
