@@ -38,13 +38,23 @@ var grants = map[string][]Permission{
 	"metrics token":            {Public, Setup, Metrics},
 	"two bearers":              {Public, Setup},
 	"agent's secret as cookie": {Public, Setup},
+	"another agent":            {Public, Setup, Agent},
+	"set-up code as bearer":    {Public, Setup},
+	"set-up code as cookie":    {Public, Setup},
 }
 
 func (r *rig) principals() map[string]func() principal {
-	admin := r.signIn(adminName)
 	expired := r.signIn(adminName)
 	r.clock.turn(access.SessionLifetime + time.Second)
-	admin = r.signIn(adminName)
+	const code = "ABCD-EFGH-JKMN-PQRS" // as if printed by a replica that has not heard of the set-up
+	err := r.db.Write(r.t.Context(), func(tx *database.Tx) error {
+		return tx.Exec("INSERT INTO setup_codes (code_sha256, created_at, expires_at) VALUES (?, ?, ?)",
+			sha(strings.ReplaceAll(code, "-", "")), tx.Now, tx.Now.Add(access.SetupCodeLifetime)).Error
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	admin := r.signIn(adminName)
 	ended := r.signIn(adminName)
 	r.must(request{method: "POST", path: "/api/auth/logout", as: ended}, nil)
 	viewer, operator := r.operator("vera", access.Viewer), r.operator("otto", access.Operator)
@@ -74,6 +84,8 @@ func (r *rig) principals() map[string]func() principal {
 		"enrollment token": bearerOf(token.Token), "metrics token": bearerOf("figures"),
 		"two bearers":              {"Authorization": {"Bearer " + agentSecret, "Bearer " + agentSecret}, wire.HeaderProtocol: {"1"}},
 		"agent's secret as cookie": {"Cookie": {name + "=" + agentSecret}},
+		"another agent":            r.enroll("delta").as,
+		"set-up code as bearer":    bearerOf(code), "set-up code as cookie": {"Cookie": {name + "=" + code}},
 	}
 	all := map[string]func() principal{}
 	for who, p := range fixed {

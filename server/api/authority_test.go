@@ -1,0 +1,181 @@
+package api
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"restic-manager/server/access"
+	"restic-manager/server/database"
+	"restic-manager/shared/wire"
+)
+
+// believe makes the server hold every sign-in for what it was when it was last looked up: the moment between the
+// check of a request and its write, as long as the test wants it.
+func (r *rig) believe() {
+	still := r.clock.now()
+	r.Server.o.Access = access.Open(access.Options{DB: r.db, Now: func() time.Time { return still }})
+}
+
+// An operator who is demoted, disabled, signed out or deleted after the request was let in and before it writes,
+// writes nothing: the transaction that writes asks again.
+func TestADemotionBetweenCheckAndWriteIsObeyed(t *testing.T) {
+	yes, viewer, operator := true, access.Viewer, access.Operator
+	ends := map[string]func(t *testing.T, r *rig, id string, need access.Role) error{
+		"demoted": func(t *testing.T, r *rig, id string, need access.Role) error {
+			role := &operator
+			if need != access.Administrator {
+				role = &viewer
+			}
+			_, err := r.access.UpdateOperator(t.Context(), database.System, id, access.OperatorPatch{Role: role})
+			return err
+		},
+		"disabled": func(t *testing.T, r *rig, id string, _ access.Role) error {
+			_, err := r.access.UpdateOperator(t.Context(), database.System, id, access.OperatorPatch{Disabled: &yes})
+			return err
+		},
+		"deleted": func(t *testing.T, r *rig, id string, _ access.Role) error {
+			return r.access.DeleteOperator(t.Context(), database.System, id)
+		},
+		"signed out": func(t *testing.T, r *rig, id string, _ access.Role) error {
+			list, err := r.access.Sessions(t.Context(), id)
+			if err != nil {
+				return err
+			}
+			return r.access.DeleteSession(t.Context(), database.System, id, list[0].ID)
+		},
+	}
+	each(t, nil, func(t *testing.T, r *rig) {
+		w := newWorld(r)
+		r.believe()
+		n := 0
+		for _, row := range r.table() {
+			if !row.Permission.signedIn() || row.Method == get {
+				continue
+			}
+			for how, end := range ends {
+				if how == "demoted" && row.Permission == Self {
+					continue // whoever is signed in may
+				}
+				q, _ := w.person(row)
+				id, name := w.account(access.Administrator)
+				q.as = r.signIn(name)
+				if row.ID == "deleteSession" {
+					q.path = "/api/sessions/" + w.session(name)
+				}
+				r.must(request{method: "GET", path: "/api/auth/me", as: q.as}, nil) // from now on it is believed
+				if err := end(t, r, id, role(row.Permission)); err != nil {
+					t.Fatal(err)
+				}
+				before := r.dump(t, "login_throttle", "sessions", "hosts")
+				a := r.call(q)
+				if how == "signed out" && row.ID == "logout" { // it is done already
+					continue
+				}
+				if a.status != 403 && a.status != 401 && a.status != 404 {
+					t.Errorf("%s by one who was %s in between: got %d %s", row.ID, how, a.status, a.body)
+				}
+				for _, words := range changed(before, r.dump(t, "login_throttle", "sessions", "hosts")) {
+					t.Errorf("%s by one who was %s in between changed %s", row.ID, how, words)
+				}
+				n++
+			}
+			q, _ := w.person(row) // and one who still may, may
+			_, name := w.account(access.Administrator)
+			q.as = r.signIn(name)
+			if row.ID == "deleteSession" {
+				q.path = "/api/sessions/" + w.session(name)
+			}
+			r.must(q, nil)
+		}
+		t.Logf("%d checks", n)
+	})
+}
+
+// faults take away what the server decides by.
+var faults = map[string]func(t *testing.T, r *rig){
+	"the database": func(t *testing.T, r *rig) {
+		if err := r.db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	},
+	"the table of operators":   dropping("operators"),
+	"the table of sessions":    dropping("sessions"),
+	"the table of hosts":       dropping("hosts"),
+	"the audit trail":          dropping("audit"),
+	"the table of tokens":      dropping("enrollment_tokens"),
+	"the throttle of sign-ins": dropping("login_throttle"),
+	"every password's hash": func(t *testing.T, r *rig) {
+		r.exec(t, "UPDATE operators SET password_hash = ''")
+	},
+	"the form of every password's hash": func(t *testing.T, r *rig) {
+		r.exec(t, "UPDATE operators SET password_hash = '$argon2id$'")
+	},
+}
+
+func dropping(table string) func(*testing.T, *rig) {
+	return func(t *testing.T, r *rig) { r.exec(t, "ALTER TABLE "+table+" RENAME TO away") }
+}
+
+func (r *rig) exec(t *testing.T, sql string) {
+	t.Helper()
+	if err := r.db.Write(t.Context(), func(tx *database.Tx) error { return tx.Exec(sql).Error }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Without what it decides by the server lets nobody do more than before: each row for each principal that was
+// refused stays refused, and no sign-in and no enrollment succeeds that would not have.
+func TestWithoutWhatItDecidesByNobodyMayDoMore(t *testing.T) {
+	for what, take := range faults {
+		t.Run(what, func(t *testing.T) {
+			each(t, func(o *Options) { o.MetricsToken = "figures" }, func(t *testing.T, r *rig) {
+				all := r.principals()
+				calls := map[string]map[string]request{}
+				for _, row := range r.table() {
+					calls[row.ID] = map[string]request{}
+					for who, sign := range all {
+						calls[row.ID][who] = request{method: row.Method, path: row.somewhere(), as: sign(), body: wellFormed[row.ID]}
+					}
+				}
+				take(t, r)
+				for _, later := range []time.Duration{0, time.Minute} { // while the caches hold, and after
+					r.clock.turn(later)
+					n := 0
+					for _, row := range r.table() {
+						for who, q := range calls[row.ID] {
+							if slices.Contains(grants[who], row.Permission) {
+								continue
+							}
+							if a := r.call(q); a.status < 400 {
+								t.Errorf("%s on %s %s: got %d %.200s, and was refused before", who, row.Method, row.Path, a.status, a.body)
+							}
+							n++
+						}
+					}
+					if n < 700 {
+						t.Errorf("%d checks, want 700 and more", n)
+					}
+				}
+				for name, q := range map[string]request{
+					"a wrong password":     {method: "POST", path: "/api/auth/login", body: `{"username":"ada","password":"a wrong wrong wrong one"}`},
+					"an empty password":    {method: "POST", path: "/api/auth/login", body: `{"username":"ada","password":""}`},
+					"a used set-up":        {method: "POST", path: "/api/setup", body: wellFormed["setup"]},
+					"an unknown token":     {method: "POST", path: "/api/agents/enroll", body: wellFormed["enroll"]},
+					"an unknown secret":    {method: "POST", path: "/api/agents/hello", body: wellFormed["hello"], as: principal{"Authorization": {"Bearer " + wire.AgentTokenPrefix + hexOf(32)}, wire.HeaderProtocol: {"1"}}},
+					"an unknown session":   {method: "GET", path: "/api/hosts", as: principal{"Cookie": {cookieNameInsecure + "=" + hexOf(32)}}},
+					"the disabled account": {method: "POST", path: "/api/auth/login", body: fmt.Sprintf(`{"username":"dora","password":%q}`, goodSecret)},
+				} {
+					if a := r.call(q); a.status < 400 {
+						t.Errorf("%s: got %d %s", name, a.status, a.body)
+					}
+				}
+				if strings.Contains(r.words.String(), "panicked") {
+					t.Error("a request panicked")
+				}
+			})
+		})
+	}
+}
