@@ -29,6 +29,9 @@ func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		x.route = row
 		s.deadline(x, row.timeout+30*time.Second)
+		if err := checkOnce(r); err != nil {
+			return err
+		}
 		if err := s.permit(x, r); err != nil {
 			return err
 		}
@@ -128,8 +131,8 @@ func (s *Server) permitOperator(x *exchange, r *http.Request, p Permission) erro
 		return err
 	}
 	secret := ""
-	if c, err := r.Cookie(x.cookieName()); err == nil {
-		secret = c.Value
+	if found := r.CookiesNamed(x.cookieName()); len(found) == 1 { // of two, one may be somebody else's
+		secret = found[0].Value
 	}
 	who, err := s.o.Access.Authenticate(r.Context(), secret)
 	if err != nil {
@@ -233,6 +236,19 @@ func bearer(r *http.Request) (string, bool) {
 	}
 	scheme, token, ok := strings.Cut(values[0], " ")
 	return token, ok && strings.EqualFold(scheme, "Bearer") && token != ""
+}
+
+// once are the headers that mean something here. Authorization and cookies are looked at where they count.
+var once = []string{"Content-Type", "Content-Encoding", "Idempotency-Key", "Origin", "Sec-Fetch-Site", wire.HeaderLease, wire.HeaderProtocol}
+
+// checkOnce wants headers with one meaning: of two, a proxy in between may have looked at the other.
+func checkOnce(r *http.Request) error {
+	for _, name := range once {
+		if len(r.Header.Values(name)) > 1 {
+			return malformed("The header " + name + " is there twice. Send it once.")
+		}
+	}
+	return nil
 }
 
 // checkQuery wants a query with one meaning: it can be read, names nothing twice, and holds text.
