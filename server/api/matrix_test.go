@@ -228,6 +228,10 @@ func TestRequestsOfOtherSitesAreRefused(t *testing.T) {
 			for name, h := range map[string]http.Header{
 				"cross-site": {"Sec-Fetch-Site": {"cross-site"}}, "same-site": {"Sec-Fetch-Site": {"same-site"}},
 				"foreign origin": {"Origin": {"https://evil.example"}}, "null origin": {"Origin": {"null"}}, "sub-domain": {"Origin": {"http://x." + strings.TrimPrefix(r.url, "http://")}},
+				"a form": {"Origin": {"https://evil.example"}, "Content-Type": {"application/x-www-form-urlencoded"}}, "a form with a file": {"Origin": {"https://evil.example"}, "Content-Type": {"multipart/form-data; boundary=x"}},
+				"JSON as text": {"Sec-Fetch-Site": {"cross-site"}, "Content-Type": {"text/plain"}}, "another port": {"Origin": {"http://127.0.0.1:1"}},
+				"a longer name": {"Origin": {r.url + ".evil.example"}}, "a name within": {"Origin": {"http://" + strings.TrimPrefix(r.url, "http://") + "@evil.example"}},
+				"own origin from another site": {"Origin": {r.url}, "Sec-Fetch-Site": {"cross-site"}},
 			} {
 				a := r.call(request{method: row.Method, path: row.somewhere(), as: admin, body: `{}`, header: h})
 				if a.status != 403 || a.code() != "cross_site" {
