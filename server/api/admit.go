@@ -38,6 +38,12 @@ func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
 		if err := checkQuery(r); err != nil {
 			return err
 		}
+		if x.hostID != "" && row.hasBody() {
+			if !s.bodies.enter(x.hostID) {
+				return errRate(time.Second)
+			}
+			defer s.bodies.leave(x.hostID)
+		}
 		ctx, cancel := context.WithTimeout(r.Context(), row.timeout)
 		defer cancel()
 		if row.waits {

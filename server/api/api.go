@@ -51,6 +51,10 @@ type Limits struct {
 	HostBurst     int
 }
 
+// maxBodies is how many requests with a body one host may have under way. An agent has two for each of its jobs; each
+// may hold 2 MiB for as long as the body takes to arrive.
+const maxBodies = 16
+
 // Server is the API as an http.Handler. It is safe for concurrent use. Use Attach for the http.Server around
 // it: the handler alone knows nothing of slow clients.
 type Server struct {
@@ -68,6 +72,7 @@ type Server struct {
 	publicHTTPS bool
 	polls       *limiter // by host
 	enrolls     *limiter // by network
+	bodies      *gate    // by host
 	openapi     []byte
 	stop        context.Context // ends with the waits
 	stopAll     context.CancelFunc
@@ -107,6 +112,7 @@ func build(o Options) (*Server, error) {
 	l := o.Limits.withDefaults()
 	s.polls = newLimiter(l.HostPerSecond, l.HostBurst, s.now)
 	s.enrolls = newLimiter(l.HostPerSecond, l.HostBurst, s.now)
+	s.bodies = newGate(maxBodies)
 	s.metrics = newMetrics(o.Fleet, o.Version)
 	s.register(s.table())
 	s.openapi = s.document()

@@ -102,8 +102,15 @@ func (b *body) release() {
 	}
 }
 
-// bodyTimeout is how long a whole body may take to arrive: 1 MiB over 20 KiB/s.
-const bodyTimeout = 60 * time.Second
+// bodyTimeout is how long a whole body may take to arrive: over 20 KiB/s, and 5 s for the line. 1 MiB has nearly a
+// minute, what people send 8 s.
+func bodyTimeout(limit int64) time.Duration {
+	return 5*time.Second + time.Duration(limit)*time.Second/(20<<10)
+}
+
+// unreadTimeout is how long the rest of a body may take that nobody reads, because the request was refused: net/http
+// takes it off the line before it answers.
+const unreadTimeout = 5 * time.Second
 
 // readBody reads and inflates a body. limit holds for what was sent and for what it inflates to.
 func (s *Server) readBody(x *exchange, r *http.Request, limit int64, compressed bool) (*body, error) {
@@ -137,16 +144,16 @@ func (s *Server) readBody(x *exchange, r *http.Request, limit int64, compressed 
 	return b, nil
 }
 
-// receive reads what was sent, within bodyTimeout.
+// receive reads what was sent, within bodyTimeout. With an error the deadline stays, for what is still to come.
 func (s *Server) receive(x *exchange, r *http.Request, limit int64) (*buffer, error) {
 	began := time.Now()
 	defer func() { x.receiving += time.Since(began) }()
 	control := http.NewResponseController(x.ResponseWriter)
 	// Not every writer has deadlines (those of tests).
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout(limit)))
 	raw, err := readInto(newBuffer(r.ContentLength), http.MaxBytesReader(x, r.Body, limit), limit)
-	_ = control.SetReadDeadline(time.Time{})
 	if err == nil {
+		_ = control.SetReadDeadline(time.Time{}) // else the wait for the client's going would end as its going
 		return raw, nil
 	}
 	raw.release()

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -198,5 +199,88 @@ func TestReadBodyThatBreaksOffIsTheCallersError(t *testing.T) {
 	_, err := s.readBody(&exchange{ResponseWriter: httptest.NewRecorder()}, r, 1000, false)
 	if p, _ := s.problem(&exchange{}, err); p.Status != http.StatusBadRequest {
 		t.Errorf("got %d, want 400 (%v)", p.Status, err)
+	}
+}
+
+// Who holds a host's credential can have the server wait for so many bodies, and the others are not kept waiting.
+func TestBodiesOfOneHostAreWaitedForSixteenAtATime(t *testing.T) {
+	each(t, nil, func(t *testing.T, r *rig) {
+		w := newWorld(r)
+		hostile, other := w.host(), w.host()
+		j := hostile.running(w.admin)
+		var ends []func() error
+		begin := func() <-chan int {
+			from, to := io.Pipe()
+			status := make(chan int, 1)
+			ends = append(ends, func() error { return to.CloseWithError(nil) })
+			go func() {
+				q, err := http.NewRequest("POST", r.url+j.request("progress", "").path, from)
+				if err != nil {
+					panic(err) // a constant
+				}
+				q.Header = http.Header(j.as)
+				a, err := http.DefaultClient.Do(q)
+				if err != nil {
+					status <- 0
+					return
+				}
+				a.Body.Close()
+				status <- a.StatusCode
+			}()
+			if _, err := to.Write([]byte(`{"seq":1}`)); err != nil {
+				t.Fatal(err)
+			}
+			return status
+		}
+		var all []<-chan int
+		for range maxBodies {
+			all = append(all, begin())
+		}
+		r.waitBodies(hostile.id, maxBodies)
+		if got := r.call(j.request("progress", `{"seq":2}`)); got.status != 429 || got.header.Get("Retry-After") == "" {
+			t.Errorf("one more: got %d %s, want 429", got.status, got.body)
+		}
+		other.hello()
+		for _, end := range ends {
+			if err := end(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, status := range all {
+			if got := <-status; got != 200 {
+				t.Errorf("a body that was waited for: got %d, want 200", got)
+			}
+		}
+		r.waitBodies(hostile.id, 0)
+		r.must(j.request("progress", `{"seq":3}`), nil)
+	})
+}
+
+// waitBodies waits until the host has so many requests with a body under way.
+func (r *rig) waitBodies(host string, want int) {
+	r.t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(20 * time.Second)
+	for {
+		r.bodies.mu.Lock()
+		got := r.bodies.inside[host]
+		r.bodies.mu.Unlock()
+		if got == want {
+			return
+		}
+		select {
+		case <-deadline:
+			r.t.Fatalf("%d bodies are waited for, want %d", got, want)
+		case <-tick.C:
+		}
+	}
+}
+
+func TestASmallBodyHasLessTimeThanALargeOne(t *testing.T) {
+	for limit, want := range map[int64]time.Duration{64 << 10: 8200 * time.Millisecond, wire.MaxBody: 56200 * time.Millisecond} {
+		if got := bodyTimeout(limit); got != want {
+			t.Errorf("%d bytes: got %s, want %s", limit, got, want)
+		}
 	}
 }

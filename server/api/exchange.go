@@ -84,6 +84,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	setHeaders(x, isAPI(r.URL.Path))
 	defer s.end(x, r)
 	defer s.recovered(x)
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadTimeout)) // as in deadline
+	}
 	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 	switch {
 	case isAPI(r.URL.Path):
@@ -178,12 +181,13 @@ const slow = time.Second
 
 // level is how much a request is worth in the log: what changes something is told, what only looks is not, and
 // what went wrong or took long stands out. 503 asks to come again, which a whole fleet does while the database is
-// away: the outage is told once, where it is found (outage.go).
+// away: the outage is told once, where it is found (outage.go). 429 is told by the metrics: who is refused thousands
+// of times a second must not fill the disk.
 func (x *exchange) level(took time.Duration) slog.Level {
 	switch {
 	case x.code >= 500 && x.code != http.StatusServiceUnavailable:
 		return slog.LevelError
-	case x.code == http.StatusServiceUnavailable || x.route == nil:
+	case x.code == http.StatusServiceUnavailable || x.code == http.StatusTooManyRequests || x.route == nil:
 		return slog.LevelDebug
 	case took-x.receiving > slow && !x.route.mayTakeLong():
 		return slog.LevelWarn

@@ -43,6 +43,8 @@ func TestLevelOfARequestInTheLog(t *testing.T) {
 		{"putRepository", 507, moment, 0, slog.LevelError},
 		{"", 500, moment, 0, slog.LevelError},
 		{"nextCommand", 503, long, 0, slog.LevelDebug},
+		{"hello", 429, moment, 0, slog.LevelDebug},
+		{"reportProgress", 429, long, 0, slog.LevelDebug},
 		{"listHosts", 200, long, 0, slog.LevelWarn},
 		{"createJob", 201, long, 0, slog.LevelWarn},
 		{"appendLog", 200, long, moment, slog.LevelWarn},

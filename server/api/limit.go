@@ -50,3 +50,32 @@ func (l *limiter) allow(key string) (wait time.Duration, ok bool) {
 	}
 	return 0, true
 }
+
+// gate bounds how many of each key are inside at once.
+type gate struct {
+	most int
+
+	mu     sync.Mutex // guards inside
+	inside map[string]int
+}
+
+func newGate(most int) *gate { return &gate{most: most, inside: map[string]int{}} }
+
+// enter reports whether there was room. Who got in leaves.
+func (g *gate) enter(key string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.inside[key] >= g.most {
+		return false
+	}
+	g.inside[key]++
+	return true
+}
+
+func (g *gate) leave(key string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.inside[key]--; g.inside[key] == 0 {
+		delete(g.inside, key)
+	}
+}

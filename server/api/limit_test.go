@@ -61,3 +61,23 @@ func TestLimiterOff(t *testing.T) {
 		}
 	}
 }
+
+func TestGateLetsSoManyInAndForgetsWhoLeft(t *testing.T) {
+	g := newGate(2)
+	if !g.enter("host") || !g.enter("host") || g.enter("host") {
+		t.Error("two and no more may be inside")
+	}
+	if !g.enter("another") {
+		t.Error("one key's use counted against another")
+	}
+	g.leave("host")
+	if !g.enter("host") {
+		t.Error("who left still counts")
+	}
+	for _, key := range []string{"host", "host", "another"} {
+		g.leave(key)
+	}
+	if len(g.inside) != 0 {
+		t.Errorf("got %v, want nobody", g.inside)
+	}
+}

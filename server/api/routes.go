@@ -63,7 +63,7 @@ func (s *Server) table() []*Route {
 		route(get, "/api/jobs/{id}/log.txt", Viewer, "downloadLog", "A job's whole log as text", raw((*Server).downloadLog, contractOfText), lasts(time.Hour)),
 		route(get, "/api/changes", Viewer, "listChanges", "What changed since, for those who show it", operate(s.listChanges), waits(maxWait), quiet),
 
-		route(post, "/api/agents/enroll", Public, "enroll", "Turn an enrollment token into a host", answer(s.enroll), status(201)),
+		route(post, "/api/agents/enroll", Public, "enroll", "Turn an enrollment token into a host", answer(s.enroll), small, status(201)),
 		route(post, "/api/agents/hello", Agent, "hello", "An agent's first word after its start", answer(s.hello), limited),
 		route(get, "/api/agents/next-command", Agent, "nextCommand", "The long poll", raw((*Server).nextCommand, contractOfPoll), limited, quiet, waits(maxPollWait)),
 		route(post, "/api/agents/jobs/{id}/accept", Agent, "acceptJob", "Take an offered job", answer(s.acceptJob)),
