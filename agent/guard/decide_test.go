@@ -295,5 +295,5 @@ func TestDeniedHoldsAlsoWhenTheGuardIsBroken(t *testing.T) {
 	if err := os.Remove(h.options.Path); err != nil {
 		t.Fatal(err)
 	}
-	allowed(t, g, backupOf("/srv"), facts())
+	broken(t, g, "gone")
 }

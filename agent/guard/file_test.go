@@ -205,9 +205,47 @@ func TestChangesHoldAtOnce(t *testing.T) {
 	if err := os.Remove(h.options.Path); err != nil {
 		t.Fatal(err)
 	}
-	allowed(t, g, backupOf("/srv"), facts())
+	broken(t, g, "gone")
 	g.Reload()
 	allowed(t, g, backupOf("/srv"), facts())
+}
+
+// A file that vanishes while the agent runs opens nothing: not for the moment in which an editor replaces it, and not
+// for as long as its folder is away.
+func TestAGuardThatVanishesRefusesEverythingUntilItIsBack(t *testing.T) {
+	for name, yaml := range map[string]string{"sound": "version: 1\nkinds: [check]\n", "broken": "nonsense"} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			g := h.guard(yaml)
+			refusedAtAll := func() {
+				t.Helper()
+				for _, s := range []wire.Spec{backupOf("/srv"), &wire.CheckSpec{}, &wire.InitSpec{}, &wire.SnapshotsSpec{}, &wire.UnlockSpec{}, &wire.RestoreSpec{SnapshotID: snapshotID}} {
+					if g.Decide(s, facts()) == nil {
+						t.Errorf("%s is allowed without the file that was there", s.Kind())
+					}
+				}
+			}
+			if err := os.Rename(h.path("etc"), h.path("away")); err != nil {
+				t.Fatal(err)
+			}
+			refusedAtAll()
+			refusedAtAll() // and so at each later look
+			if g.RestoreRoot() != "" {
+				t.Error("restores have a root")
+			}
+			if err := os.Rename(h.path("away"), h.path("etc")); err != nil {
+				t.Fatal(err)
+			}
+			h.write("version: 1\nkinds: [check]\n")
+			allowed(t, g, &wire.CheckSpec{}, facts())
+			refused(t, g, backupOf("/srv"), facts(), wire.CodeGuard, "kinds")
+			if err := os.Remove(h.options.Path); err != nil {
+				t.Fatal(err)
+			}
+			refusedAtAll()
+			allowed(t, Open(h.options), backupOf("/srv"), facts()) // a restart goes by the defaults
+		})
+	}
 }
 
 func TestWriteMakesAGuardThatHolds(t *testing.T) {

@@ -78,7 +78,7 @@ func Open(o Options) *Guard {
 	return g
 }
 
-// Reload reads the file again, changed or not.
+// Reload reads the file again, changed or not. One that is gone is taken to be meant: the defaults hold.
 func (g *Guard) Reload() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -146,12 +146,19 @@ func within(a, b int64) int64 {
 	return a
 }
 
+var errGone = errors.New("guard.yaml was there and is gone: everything is refused until it is back, or the agent is told by SIGHUP or a restart to go by the defaults")
+
 // current is the guard as the file stands now.
 func (g *Guard) current() (*policy, string, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.stamp != stampOf(g.options.Path) {
+		there := g.sum != "" || g.broken != nil
 		g.read()
+		if there && g.sum == "" && g.broken == nil {
+			// An editor that replaces the file, or a disk that went, must not open what the file had closed.
+			g.policy, g.broken = nil, errGone
+		}
 	}
 	return g.policy, g.sum, g.broken
 }
