@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -308,5 +309,35 @@ func TestBadOptionsAreNamed(t *testing.T) {
 		if _, err := New(o); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got %v, want it to begin with %q", err, want)
 		}
+	}
+}
+
+// TestRolloverOfAPinnedCertificateFailsNoPoll: with the next certificate's sum in the second place beforehand, the
+// server changes to it between two polls and nobody notices.
+func TestRolloverOfAPinnedCertificateFailsNoPoll(t *testing.T) {
+	ca := newAuthority(t)
+	now, next := ca.leaf(time.Now().Add(time.Hour)), ca.leaf(time.Now().Add(2*time.Hour))
+	var served atomic.Pointer[tls.Certificate]
+	served.Store(&now)
+	s, url := serveTLS(t, now, func(c *tls.Config) {
+		c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return &tls.Config{Certificates: []tls.Certificate{*served.Load()}}, nil
+		}
+	})
+	both := connect(t, Options{ServerURL: url, CertPins: []string{pinOf(now), pinOf(next)}})
+	for n := range 50 {
+		if n == 25 {
+			served.Store(&next)
+		}
+		if err := ask(both); err != nil {
+			t.Fatalf("poll %d: %v", n, err)
+		}
+		both.Close()
+	}
+	if got := s.bearers(); got != 100 {
+		t.Errorf("requests that were answered: got %d, want 100", got)
+	}
+	if err := ask(connect(t, Options{ServerURL: url, CertPins: []string{pinOf(now)}})); !Untrusted(err) {
+		t.Errorf("with the old sum alone: got %v, want it called untrusted", err)
 	}
 }
