@@ -5,6 +5,7 @@ package access
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,7 +62,8 @@ type Options struct {
 	// Now is the clock of the session cache, for tests; nil is time.Now. Everything else goes by the
 	// database's clock.
 	Now func() time.Time
-	// Parallel is how many passwords are hashed at a time, 19 MiB each; 0 is 2.
+	// Parallel is how many passwords are hashed at a time, 19 MiB each; 0 is 2, or 1 where there are fewer than 4
+	// processors: hashing on all of them would keep every poll waiting.
 	Parallel int
 }
 
@@ -88,7 +90,7 @@ func Open(o Options) *Access {
 		a.now = time.Now
 	}
 	if o.Parallel == 0 {
-		o.Parallel = 2
+		o.Parallel = min(2, max(1, runtime.GOMAXPROCS(0)/2))
 	}
 	a.hasher = newHasher(o.Parallel, owasp)
 	return a
