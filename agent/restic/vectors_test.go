@@ -6,106 +6,14 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
+	"restic-manager/agent/restic/restictest"
 	"restic-manager/shared/wire"
 )
-
-// vectors are values that made restic run a command or write a file when they reached its command line or
-// environment as arguments; CANARY stands for the file.
-func vectors(canary string) []string {
-	l := []string{
-		"--password-command=touch CANARY",
-		"--password-command=touch CANARY\n",
-		"-o sftp.command=touch CANARY",
-		"-osftp.args=-oProxyCommand=touch CANARY",
-		"--option=rclone.program=touch CANARY",
-		"--stdin-from-command",
-		"--from-password-command=touch CANARY",
-		"--bash-completion=CANARY",
-		"--target=CANARY",
-		"rclone::webdav,url='http://127.0.0.1:1',bearer_token_command='touch CANARY':x",
-		"sftp:-oProxyCommand=touch CANARY:/x",
-		"RCLONE_CONFIG_X_BEARER_TOKEN_COMMAND=touch CANARY",
-		"RESTIC_PASSWORD_COMMAND=touch CANARY",
-		"AWS_SHARED_CREDENTIALS_FILE=CANARY",
-		"GOOGLE_APPLICATION_CREDENTIALS=CANARY",
-	}
-	for n := range l {
-		l[n] = strings.ReplaceAll(l[n], "CANARY", canary)
-	}
-	return l
-}
-
-const vectorID = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-
-// placed puts one value into every field of every spec where the server could send it.
-func placed(v string) []wire.Spec {
-	rooted := path.Clean("/" + v)
-	return []wire.Spec{
-		&wire.BackupSpec{Paths: []string{v}}, &wire.BackupSpec{Paths: []string{"/"}, Excludes: []string{v}}, &wire.BackupSpec{Paths: []string{"/"}, Tags: []string{v}},
-		&wire.BackupSpec{Paths: []string{rooted, "/etc/hostname"}}, &wire.BackupSpec{Paths: []string{rooted + "\n" + v}},
-		&wire.RestoreSpec{SnapshotID: v}, &wire.RestoreSpec{SnapshotID: vectorID, Paths: []string{v}}, &wire.RestoreSpec{SnapshotID: vectorID, Paths: []string{rooted}},
-		&wire.RestoreSpec{SnapshotID: vectorID, Target: v}, &wire.CheckSpec{ReadDataSubset: v}, &wire.ForgetSpec{SnapshotIDs: []string{v}}, &wire.ForgetSpec{SnapshotIDs: []string{vectorID, v}},
-	}
-}
-
-var fragments = []string{"--password-command=touch CANARY", "-o", "sftp.command=touch CANARY", "-osftp.args=-oProxyCommand=CANARY", "--option=rclone.program=CANARY", "--stdin-from-command", "touch", "CANARY",
-	"$(touch CANARY)", "`touch CANARY`", ";touch CANARY;", "|touch CANARY", "&&touch CANARY", "\n--password-command=touch CANARY\n", "\x00", " ", "'", `"`, "$HOME", "${IFS}", "$", "$$", "/", "/..", "..", "%2e", "\u202e",
-	"ü", "\xff", "--files-from=/etc/passwd", "--exclude-file=/etc/passwd", "--target=CANARY", "--bash-completion=CANARY", "generate", "--", "-", "=", "@", "latest", ":/", "#", "!", "*", "[", "[a]", "]", `\`, "\r", "\t",
-	"a", "etc", "1", "0", vectorID}
-
-// generate makes one spec at random, most of them nearly right.
-func generate(r *rand.Rand, canary string) wire.Spec {
-	text := func() string {
-		var b strings.Builder
-		for range 1 + r.IntN(4) {
-			b.WriteString(strings.ReplaceAll(fragments[r.IntN(len(fragments))], "CANARY", canary))
-		}
-		return b.String()
-	}
-	file := func() string {
-		if r.IntN(8) == 0 {
-			return text()
-		}
-		return path.Clean("/" + text())
-	}
-	list := func(f func() string) (l []string) {
-		for range r.IntN(4) {
-			l = append(l, f())
-		}
-		return l
-	}
-	id := func() string {
-		if r.IntN(8) == 0 {
-			return text()
-		}
-		return fmt.Sprintf("%064x", r.Uint64())
-	}
-	tag := func() string {
-		if r.IntN(2) == 0 {
-			return text()
-		}
-		return fmt.Sprintf("t:%d", r.IntN(100))
-	}
-	percent := r.IntN(110) - 3
-	switch r.IntN(9) {
-	case 0, 1, 2, 3:
-		return &wire.BackupSpec{Paths: append(list(file), file()), Excludes: list(text), ExcludeCaches: r.IntN(2) == 0, OneFileSystem: r.IntN(2) == 0, Tags: list(tag), DryRun: r.IntN(2) == 0,
-			UploadLimitKiB: r.IntN(100) - 2, ExcludeLargerThan: int64(r.IntN(100) - 2)}
-	case 4, 5:
-		return &wire.RestoreSpec{SnapshotID: id(), Paths: list(file), Target: tag(), Verify: r.IntN(2) == 0}
-	case 6:
-		return &wire.CheckSpec{ReadData: r.IntN(9) == 0, ReadDataSubset: []string{"", "1/3", "5%", text()}[r.IntN(4)]}
-	case 7:
-		return &wire.PruneSpec{MaxUnusedPercent: &percent, DryRun: r.IntN(2) == 0}
-	}
-	return &wire.ForgetSpec{SnapshotIDs: append(list(id), id()), DryRun: r.IntN(2) == 0}
-}
 
 // The proven vectors and 2,000 generated orders run nothing and write nothing but what they say. All are
 // taken apart as restic would; a part of what is accepted is given to a real restic, which reads its command
@@ -123,8 +31,8 @@ func executesNothing(t *testing.T, a Access) {
 	}
 	canary := filepath.Join(canaries, "c")
 	var specs []wire.Spec
-	for _, v := range vectors(canary) {
-		specs = append(specs, placed(v)...)
+	for _, v := range restictest.Vectors(canary) {
+		specs = append(specs, restictest.Placed(v)...)
 		for name, change := range map[string]func(*Access){
 			"repository": func(a *Access) { a.Repository.URL = v },
 			"env key":    func(a *Access) { k, value, _ := strings.Cut(v, "="); a.Repository.Env = map[string]string{k: value} },
@@ -138,7 +46,7 @@ func executesNothing(t *testing.T, a Access) {
 	}
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
-		specs = append(specs, generate(r, canary))
+		specs = append(specs, restictest.Generate(r, canary))
 	}
 
 	work := make(chan Invocation)
@@ -162,7 +70,7 @@ func executesNothing(t *testing.T, a Access) {
 		}
 		accepted++
 		holds(t, i, s)
-		if n >= 15*len(placed("")) && accepted%8 != 0 {
+		if n >= 15*len(restictest.Placed("")) && accepted%8 != 0 {
 			continue
 		}
 		ran++
@@ -223,7 +131,7 @@ func namesStayNames(t *testing.T, a Access) {
 	}
 	src := filepath.Join(root, "src")
 	spec := &wire.BackupSpec{Excludes: []string{"--password-command=touch c", "$(touch c)", "`touch c`"}}
-	for n, v := range vectors(filepath.Join(canaries, "c")) {
+	for n, v := range restictest.Vectors(filepath.Join(canaries, "c")) {
 		name := filepath.Join(src, fmt.Sprint(n), strings.ReplaceAll(strings.TrimSpace(strings.ReplaceAll(v, canaries, "")), "/", "_"))
 		write(t, name, v)
 		spec.Paths = append(spec.Paths, name)
@@ -235,7 +143,7 @@ func namesStayNames(t *testing.T, a Access) {
 	target := filepath.Join(root, "restored")
 	restore := &wire.RestoreSpec{SnapshotID: list(t, a)[0].ID, Paths: spec.Paths} // 0.14.0 prints a short id
 	succeeds(t, a, restore, func(o *Order) { o.RestoreTarget = target })
-	for n, v := range vectors(filepath.Join(canaries, "c")) {
+	for n, v := range restictest.Vectors(filepath.Join(canaries, "c")) {
 		if b, err := os.ReadFile(filepath.Join(target, spec.Paths[n])); err != nil || string(b) != v {
 			t.Errorf("%q: got %q, %v", spec.Paths[n], b, err)
 		}
@@ -245,8 +153,8 @@ func namesStayNames(t *testing.T, a Access) {
 
 // FuzzBuildArgv holds every accepted spec to its command line.
 func FuzzBuildArgv(f *testing.F) {
-	for _, v := range vectors("/canary") {
-		for _, s := range placed(v) {
+	for _, v := range restictest.Vectors("/canary") {
+		for _, s := range restictest.Placed(v) {
 			if b, err := json.Marshal(s); err == nil {
 				f.Add(string(s.Kind()), b, "/srv/repo", "web-1")
 			}
@@ -254,7 +162,7 @@ func FuzzBuildArgv(f *testing.F) {
 	}
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 50 {
-		s := generate(r, "/canary")
+		s := restictest.Generate(r, "/canary")
 		if b, err := json.Marshal(s); err == nil {
 			f.Add(string(s.Kind()), b, "rest:https://h/x", "--host")
 		}
