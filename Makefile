@@ -47,7 +47,7 @@ check:
 	@(cd tools/lint && GOWORK=off go build -o ../../bin/lint .) && bin/lint
 
 # What the tests stand on: Debian's PostgreSQL, both supported restic versions, systemd's checker.
-WITH = tools/install 'postgresql:/usr/lib/postgresql/*/bin/postgres' systemd:systemd-analyze iproute2:ss procps:pgrep && \
+WITH = tools/install 'postgresql:/usr/lib/postgresql/*/bin/postgres' systemd:systemd-analyze iproute2:ss procps:pgrep strace:strace && \
 	RESTIC_MANAGER_TEST_TOOLS=$$(tools/fetch-restic) && export RESTIC_MANAGER_TEST_TOOLS && \
 	RESTIC_MANAGER_TEST_BIN=$(CURDIR)/bin && export RESTIC_MANAGER_TEST_BIN
 
