@@ -14,9 +14,14 @@ import (
 	"github.com/alecthomas/kong"
 
 	"restic-manager/agent/supervise"
+	"restic-manager/shared/coredump"
 )
 
 func main() {
+	// Before anything secret is in memory; supervisors and what becomes restic come by here too.
+	if err := coredump.Forbid(); err != nil {
+		fmt.Fprintln(os.Stderr, "restic-manager-agent: a crash could leave secrets in a core file:", err)
+	}
 	// Asked first: a supervisor lives as long as restic and should be nothing but that.
 	if supervise.Takes(os.Args[1:]) {
 		os.Exit(supervise.Main(os.Args[1:]))

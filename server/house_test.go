@@ -12,6 +12,7 @@ import (
 var rooms = map[string][]string{
 	"shared/wire":                  {},
 	"shared/failpoint":             {},
+	"shared/coredump":              {},
 	"migrations":                   {},
 	"frontend":                     {},
 	"server/fault":                 {},

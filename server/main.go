@@ -15,9 +15,14 @@ import (
 	"github.com/alecthomas/kong"
 
 	"restic-manager/server/config"
+	"restic-manager/shared/coredump"
 )
 
 func main() {
+	// Before anything secret is in memory.
+	if err := coredump.Forbid(); err != nil {
+		fmt.Fprintln(os.Stderr, "restic-manager: a crash could leave secrets in a core file:", err)
+	}
 	syscall.Umask(0o077) // the database is nobody else's to read, whatever the folder's mode
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	code := execute(ctx, console{out: os.Stdout, err: os.Stderr, in: os.Stdin, env: os.Environ(), file: config.DefaultFile}, os.Args[1:])
