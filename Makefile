@@ -23,7 +23,7 @@ help:
 	@echo "make bench     benchmarks, each with its baseline in the same run"
 	@echo "make build     static binaries in bin/"
 	@echo "make check     formatting, vet, module boundaries"
-	@echo "make fuzz      each fuzz target for FUZZTIME (30s)"
+	@echo "make fuzz      each fuzz target for FUZZTIME (3m)"
 	@echo "make openapi   write frontend/openapi.json from the code"
 	@echo "make clean     remove bin/ and the demo's folder"
 
@@ -88,7 +88,7 @@ bench: build
 	@(cd tools/bench && GOWORK=off go vet . && GOWORK=off go test . && GOWORK=off go build -o ../../bin/bench .)
 	$(WITH) && tools/postgres with bin/bench -n $(N) -only '$(ONLY)'
 
-FUZZTIME ?= 30s
+FUZZTIME ?= 3m
 fuzz:
 	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' $(MODULES) | xargs -n1 dirname | sort -u); do \
 		for f in $$(grep -rhoE '^func Fuzz[A-Za-z0-9_]+' $$p/*_test.go | awk '{print $$2}'); do \

@@ -45,6 +45,10 @@ func hideNamed(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
+// value is what follows a name that tells a secret: one word, or two where the first is a name itself, as after an
+// empty value.
+const value = `(?:\[hidden\]|[^\s"'&,;\\}\]]*[=:]["'\\]*\s+["'\\]*[^\s"'&,;\\}\]]+|[^\s"'&,;\\}\]]+)`
+
 // shapes are secrets that are known by their form, wherever they stand in a line. The first group stays.
 var shapes = []*regexp.Regexp{
 	regexp.MustCompile(`(-----BEGIN [A-Z ]*PRIVATE KEY-----)[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?`),
@@ -55,9 +59,9 @@ var shapes = []*regexp.Regexp{
 	regexp.MustCompile(`\b(AKIA|ASIA|gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|sk_live_|SG\.|ya29\.)[A-Za-z0-9._-]{8,}`),
 	regexp.MustCompile(`\b(eyJ)[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`), // JSON Web Tokens
 	regexp.MustCompile(`(?i)\b((?:X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|sig|signature|access_token|code)=)[^\s&"'\\]{6,}`),
-	regexp.MustCompile(`(?i)((?:password|passwd|passphrase|pass|secret|secret_access_key|account_?key|application_?key|private_?key|api_?key|authorization|cookie|restic_manager)["'\\]*\s*[=:]\s*["'\\]*)(?:\[hidden\]|[^\s"'&,;\\}\]]+)`),
+	regexp.MustCompile(`(?i)((?:password|passwd|passphrase|pass|secret|secret_access_key|account_?key|application_?key|private_?key|api_?key|authorization|cookie|restic_manager)["'\\]*\s*[=:]\s*["'\\]*)` + value),
 	// token:<id> is a noun with its id, in the audit trail's way of writing.
-	regexp.MustCompile(`(?i)(token["'\\]*\s*(?:=\s*["'\\]*|:\s*["'\\]+|:\s+))(?:\[hidden\]|[^\s"'&,;\\}\]]+)`),
+	regexp.MustCompile(`(?i)(token["'\\]*\s*(?:=\s*["'\\]*|:\s*["'\\]+|:\s+))` + value),
 	regexp.MustCompile(`(?i)(--(?:password|pass|token|secret)[a-z-]* )[^\s"'\\]+`),
 }
 

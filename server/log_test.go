@@ -43,6 +43,8 @@ var secretShapes = []string{
 	"eyJhbGciOiJub25lIn0canary.canary0123.canary",
 	"-----BEGIN OPENSSH PRIVATE KEY-----\ncanary/canary+canary\n-----END OPENSSH PRIVATE KEY-----",
 	"metrics token = canary",
+	"password= AZURE_ACCOUNT_KEY: canary",
+	"token= RESTIC_PASSWORD: 'canary'",
 }
 
 type nested struct{ Text string }

@@ -324,6 +324,33 @@ func FuzzInside(f *testing.F) {
 	})
 }
 
+// FuzzRestoreTarget: what a restore may be called is the name of one new folder directly below the root.
+func FuzzRestoreTarget(f *testing.F) {
+	for _, s := range []string{"", "yesterday", "..", ".", "...", "a/b", "../x", "a\x00b", "/etc", "-x", "~", "a ", "C:\\x", "taken", "link", "\xff", strings.Repeat("x", 300)} {
+		f.Add(s)
+	}
+	root := f.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "taken"), 0o700); err != nil {
+		f.Fatal(err)
+	}
+	if err := os.Symlink("/nowhere", filepath.Join(root, "link")); err != nil {
+		f.Fatal(err)
+	}
+	p := newPolicy(Options{RestoreRoot: root})
+	f.Fuzz(func(t *testing.T, target string) {
+		if p.restoreTarget(target) != nil || target == "" {
+			return
+		}
+		folder := filepath.Join(root, target)
+		if filepath.Dir(folder) != root || folder == root || filepath.Base(folder) != target {
+			t.Errorf("%q: allows %q", target, folder)
+		}
+		if _, err := os.Lstat(folder); err == nil {
+			t.Errorf("%q: allows what is there", target)
+		}
+	})
+}
+
 func naive(p, folder string) bool {
 	parts := func(s string) (all []string) {
 		for part := range strings.SplitSeq(s, "/") {
