@@ -31,10 +31,11 @@ build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/restic-manager ./server
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/restic-manager-agent ./agent
 
-# The programs with their failpoints, for tests alone.
+# For tests alone: the programs with their failpoints, and a restic that does what a script says.
 faultbin:
 	CGO_ENABLED=0 go build -tags failpoint -trimpath -ldflags '$(LDFLAGS)' -o bin/failpoint/restic-manager ./server
 	CGO_ENABLED=0 go build -tags failpoint -trimpath -ldflags '$(LDFLAGS)' -o bin/failpoint/restic-manager-agent ./agent
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/failpoint/scripted-restic ./server/e2e/scripted
 
 run: build
 	@tools/install restic:restic
