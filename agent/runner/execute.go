@@ -9,6 +9,7 @@ import (
 
 	"restic-manager/agent/spool"
 	"restic-manager/agent/supervise"
+	"restic-manager/shared/failpoint"
 	"restic-manager/shared/wire"
 )
 
@@ -187,6 +188,7 @@ func (j *job) lookForResult() {
 		return
 	}
 	if r, err := j.folder.Result(); r != nil || err != nil {
+		_ = failpoint.Hit("agent.result.found")
 		j.look()
 	}
 }
@@ -284,6 +286,7 @@ func (j *job) create(d Durable) Event {
 	if _, err := j.store.Create(record); err != nil {
 		return j.saveFailed("a job's folder cannot be made; the job is refused", err)
 	}
+	_ = failpoint.Hit("agent.offer.durable")
 	return nil
 }
 
@@ -293,6 +296,9 @@ func (j *job) save(a Save) Event {
 	j.mu.Unlock()
 	err := j.folder.Save(record)
 	if err == nil {
+		if record.Phase == wire.PhaseStarting {
+			_ = failpoint.Hit("agent.starting.durable")
+		}
 		return nil
 	}
 	if a.Optional {
@@ -334,6 +340,7 @@ func (j *job) accept(ctx context.Context, a Accept) Event {
 		j.learn(reply.Kind, reply.Spec, reply.Repository, reply.Secrets, reply.TimeLimitSeconds)
 	}
 	answer, rest := AnswerOf(err)
+	_ = failpoint.Hit("agent.accept.answered")
 	return Accepted{Answer: answer, RetryAfter: rest}
 }
 
@@ -354,6 +361,7 @@ func (j *job) start(ctx context.Context, a Start) Event {
 		return j.client.Start(ctx, j.ref(), wire.StartRequest{StartNonce: a.Nonce, RepositoryID: a.RepositoryID})
 	})
 	answer, rest := AnswerOf(err)
+	_ = failpoint.Hit("agent.start.answered")
 	return StartAnswered{Answer: answer, RetryAfter: rest}
 }
 
@@ -388,6 +396,7 @@ func (j *job) launch(ctx context.Context, a Launch) Event {
 		order.Unlock = &p.access
 	}
 	_, err := supervise.Start(ctx, order)
+	_ = failpoint.Hit("agent.spawned")
 	if err == nil || errors.Is(err, supervise.ErrClaimed) {
 		return LaunchDone{}
 	}
@@ -474,6 +483,7 @@ func (j *job) sendFinish(ctx context.Context) Event {
 		return err
 	})
 	answer, _ := AnswerOf(err)
+	_ = failpoint.Hit("agent.finish.answered")
 	if answer == AnswerRefused {
 		j.log.Error("the server refuses a job's result", "job", j.id, "error", err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"restic-manager/agent/client"
 	"restic-manager/agent/spool"
+	"restic-manager/shared/failpoint"
 	"restic-manager/shared/wire"
 )
 
@@ -230,6 +231,9 @@ func (p *poller) ask(ctx context.Context) error {
 		return err
 	}
 	p.mark = reply.Mark
+	if err := failpoint.Hit("agent.poll.answered"); err != nil {
+		return err
+	}
 	p.deliver(ctx, reply)
 	return nil
 }

@@ -8,20 +8,33 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"restic-manager/shared/failpoint"
 )
 
 // OS is the real file system. Locks are open file description locks (fcntl(2), F_OFD_SETLK): a child that
 // inherits the file has the lock too, and anybody can ask for it without taking it.
 type OS struct{}
 
+// writing is the place before everything that takes space.
+const writing = "agent.write"
+
 // Mkdir makes a folder of mode 0700.
-func (OS) Mkdir(path string) error { return os.Mkdir(path, 0o700) }
+func (OS) Mkdir(path string) error {
+	if err := failpoint.Hit(writing); err != nil {
+		return err
+	}
+	return os.Mkdir(path, 0o700)
+}
 
 // Open opens for reading.
 func (OS) Open(path string) (File, error) { return open(path, os.O_RDONLY) }
 
 // Create makes or empties a file of mode 0600.
 func (OS) Create(path string) (File, error) {
+	if err := failpoint.Hit(writing); err != nil {
+		return nil, err
+	}
 	return open(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
 }
 
@@ -139,7 +152,24 @@ func (f osFile) Size() (int64, error) {
 	return i.Size(), nil
 }
 
+func (f osFile) Write(b []byte) (int, error) {
+	if err := failpoint.Hit(writing); err != nil {
+		return 0, err
+	}
+	return f.File.Write(b)
+}
+
+func (f osFile) WriteAt(b []byte, at int64) (int, error) {
+	if err := failpoint.Hit(writing); err != nil {
+		return 0, err
+	}
+	return f.File.WriteAt(b, at)
+}
+
 func (f osFile) Allocate(size int64) error {
+	if err := failpoint.Hit(writing); err != nil {
+		return err
+	}
 	err := unix.Fallocate(int(f.Fd()), 0, 0, size)
 	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOSYS) {
 		return err

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"restic-manager/shared/failpoint"
 	"restic-manager/shared/wire"
 )
 
@@ -362,6 +363,9 @@ func (s *Store) removeTree(path string) error {
 		}
 		for _, name := range names {
 			if err := s.removeTree(filepath.Join(path, name)); err != nil {
+				return err
+			}
+			if err := failpoint.Hit("agent.folder.half-removed"); err != nil {
 				return err
 			}
 		}

@@ -14,6 +14,7 @@ import (
 
 	"restic-manager/agent/restic"
 	"restic-manager/agent/spool"
+	"restic-manager/shared/failpoint"
 	"restic-manager/shared/wire"
 )
 
@@ -210,6 +211,9 @@ func (r *run) unlock(e restic.Ending) {
 // leave makes the log, then the result durable. The result has its space; a disk that fails all the
 // same is tried again for a while.
 func (r *run) leave(o restic.Outcome, e restic.Ending) error {
+	if err := failpoint.Hit("supervisor.restic.exited"); err != nil {
+		return err
+	}
 	if err := r.progress.last(); err != nil {
 		r.note("the last progress could not be kept: %v", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"restic-manager/agent/spool"
+	"restic-manager/shared/failpoint"
 )
 
 // Subcommands of the agent's binary that Main takes.
@@ -139,7 +140,7 @@ func self(args ...string) *exec.Cmd {
 		cmd.Args[0] = filepath.Base(name)
 	}
 	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, failpoint.Environment()...)
 	return cmd
 }
 

@@ -13,6 +13,7 @@ import (
 	"restic-manager/server/database"
 	"restic-manager/server/fault"
 	"restic-manager/server/fleet/job"
+	"restic-manager/shared/failpoint"
 	"restic-manager/shared/wire"
 )
 
@@ -57,9 +58,15 @@ func (s *Store) Accept(ctx context.Context, hostID, jobID string, r wire.AcceptR
 		if c.refused != nil {
 			return wire.AcceptReply{}, c.refused
 		}
+		if err := failpoint.Hit("server.accept.uncommitted"); err != nil {
+			return wire.AcceptReply{}, err
+		}
 		done, err := s.writeAccept(ctx, row, c)
 		switch {
 		case err == nil && done:
+			if err := failpoint.Hit("server.accept.committed"); err != nil {
+				return wire.AcceptReply{}, err
+			}
 			return s.accepted(ctx, row, c)
 		case err != nil && !isConstraint(err):
 			return wire.AcceptReply{}, fmt.Errorf("accept job %s: %w", jobID, err)

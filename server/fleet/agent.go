@@ -8,6 +8,7 @@ import (
 	"restic-manager/server/database"
 	"restic-manager/server/fault"
 	"restic-manager/server/fleet/job"
+	"restic-manager/shared/failpoint"
 	"restic-manager/shared/wire"
 )
 
@@ -24,9 +25,14 @@ func (s *Store) Start(ctx context.Context, hostID, jobID, lease string, r wire.S
 	}
 	var c change
 	err := s.db.Write(ctx, func(tx *database.Tx) (err error) {
-		c, err = s.start(tx, hostID, jobID, lease, r)
-		return err
+		if c, err = s.start(tx, hostID, jobID, lease, r); err != nil {
+			return err
+		}
+		return failpoint.Hit("server.start.uncommitted")
 	})
+	if err == nil {
+		err = failpoint.Hit("server.start.committed")
+	}
 	if err != nil {
 		return fmt.Errorf("start job %s: %w", jobID, err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"restic-manager/server/database"
 	"restic-manager/server/fault"
+	"restic-manager/shared/failpoint"
 	"restic-manager/shared/wire"
 )
 
@@ -162,6 +163,9 @@ func (s *Store) Enroll(ctx context.Context, r wire.EnrollRequest, address string
 		reply, err = s.enroll(tx, r, address)
 		return err
 	})
+	if err == nil {
+		err = failpoint.Hit("server.enroll.committed")
+	}
 	if err != nil {
 		return wire.EnrollReply{}, fmt.Errorf("enroll %q: %w", cleanLine(r.Hostname, 80), err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"restic-manager/server/database"
 	"restic-manager/server/fleet/job"
+	"restic-manager/shared/failpoint"
 	"restic-manager/shared/wire"
 )
 
@@ -30,8 +31,14 @@ func (s *Store) Finish(ctx context.Context, hostID, jobID, lease string, body []
 	err := s.db.Write(ctx, func(tx *database.Tx) (err error) {
 		c, err = s.finish(tx, hostID, jobID, lease, hex.EncodeToString(sum[:]), r)
 		reply = wire.FinishReply{Late: c.fx.KeepReport}
-		return err
+		if err != nil {
+			return err
+		}
+		return failpoint.Hit("server.finish.uncommitted")
 	})
+	if err == nil {
+		err = failpoint.Hit("server.finish.committed")
+	}
 	switch {
 	case err != nil:
 		return wire.FinishReply{}, fmt.Errorf("finish job %s: %w", jobID, err)

@@ -10,6 +10,7 @@ import (
 
 	"restic-manager/server/database"
 	"restic-manager/server/fault"
+	"restic-manager/shared/failpoint"
 	"restic-manager/shared/wire"
 )
 
@@ -153,6 +154,9 @@ func (s *Store) commitListing(tx *database.Tx, l listingRow, repository string, 
 		return knownCommit{}, err
 	}
 	if err := s.tellHosts(tx, l.HostID, repository, touched); err != nil {
+		return knownCommit{}, err
+	}
+	if err := failpoint.Hit("server.listing.uncommitted"); err != nil {
 		return knownCommit{}, err
 	}
 	// The counter's row stays locked until the end: whoever draws waits for it.

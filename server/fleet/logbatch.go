@@ -10,6 +10,7 @@ import (
 	"restic-manager/server/database"
 	"restic-manager/server/fault"
 	"restic-manager/server/fleet/job"
+	"restic-manager/shared/failpoint"
 	"restic-manager/shared/wire"
 )
 
@@ -38,7 +39,7 @@ func (s *Store) storeTogether(batches []*appending, waits func()) (err error) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
 	defer cancel()
-	return s.db.WriteUntimed(ctx, func(tx *database.Tx) error {
+	err = s.db.WriteUntimed(ctx, func(tx *database.Tx) error {
 		logs, err := s.lockLogs(tx, batches)
 		if err != nil {
 			return err
@@ -60,8 +61,12 @@ func (s *Store) storeTogether(batches []*appending, waits func()) (err error) {
 		if tx.Postgres() { // SQLite has one transaction at a time: the next could only wait for this one
 			waits()
 		}
-		return nil
+		return failpoint.Hit("server.log.uncommitted")
 	})
+	if err != nil {
+		return err
+	}
+	return failpoint.Hit("server.log.committed")
 }
 
 func jobsOf(batches []*appending) []string {

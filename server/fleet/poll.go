@@ -10,6 +10,7 @@ import (
 
 	"restic-manager/server/database"
 	"restic-manager/server/fault"
+	"restic-manager/shared/failpoint"
 	"restic-manager/shared/wire"
 )
 
@@ -29,6 +30,9 @@ func (s *Store) Poll(ctx context.Context, hostID string, q wire.PollQuery) (wire
 	for first := true; ; first = false {
 		if done, err := p.look(ctx, first); done || err != nil {
 			return p.reply, err
+		}
+		if err := failpoint.Hit("server.poll.held"); err != nil {
+			return wire.PollReply{}, err
 		}
 		if p.park(ctx) {
 			return p.reply, ctx.Err()

@@ -11,6 +11,7 @@ import (
 
 	"restic-manager/server/database"
 	"restic-manager/server/fleet/job"
+	"restic-manager/shared/failpoint"
 	"restic-manager/shared/wire"
 )
 
@@ -166,6 +167,9 @@ func (s *Store) sweepJobs(ctx context.Context, begun time.Time, after int64, rep
 			last = row.Number
 			j, err := s.judge(tx, row, &counted)
 			if err != nil {
+				return err
+			}
+			if err := failpoint.Hit("server.sweep.half"); err != nil {
 				return err
 			}
 			if j.State.Terminal() && !row.State.Terminal() {

@@ -4,3 +4,6 @@ package failpoint
 
 // Hit does nothing in this build.
 func Hit(string) error { return nil }
+
+// Environment is empty in this build.
+func Environment() []string { return nil }

@@ -66,3 +66,11 @@ func passes(name string, words []string) bool {
 	n, err := strconv.Atoi(words[len(words)-1])
 	return err == nil && hits[name] <= n
 }
+
+// Environment is what a program gives to one of its own that it starts with an environment made anew.
+func Environment() []string {
+	if dir := os.Getenv(Variable); dir != "" {
+		return []string{Variable + "=" + dir}
+	}
+	return nil
+}
