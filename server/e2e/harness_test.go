@@ -12,12 +12,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"restic-manager/server/database/databasetest"
+	"restic-manager/shared/failpoint"
 	"restic-manager/shared/wire"
 )
 
@@ -34,6 +36,16 @@ func tool(t testing.TB, variable, below string) string {
 	}
 	return p
 }
+
+// program is the path of one of ours: the one with failpoints when its environment arms them.
+func program(t testing.TB, name string, env []string) string {
+	if slices.ContainsFunc(env, arms) {
+		name = "failpoint/" + name
+	}
+	return tool(t, "RESTIC_MANAGER_TEST_BIN", name)
+}
+
+func arms(variable string) bool { return strings.HasPrefix(variable, failpoint.Variable+"=") }
 
 func resticPath(t testing.TB, version string) string {
 	return tool(t, "RESTIC_MANAGER_TEST_TOOLS", "restic-"+version+"/restic")
@@ -184,7 +196,7 @@ func (s *server) start() {
 		env = append(env, "DATABASE_URL="+s.database)
 	}
 	s.process = startProcess(s.t, filepath.Join(s.dir, "server.log"), env,
-		tool(s.t, "RESTIC_MANAGER_TEST_BIN", "restic-manager"), "serve", "--listen", s.listen, "--data-dir", s.dir, "--public-url", s.url)
+		program(s.t, "restic-manager", s.env), "serve", "--listen", s.listen, "--data-dir", s.dir, "--public-url", s.url)
 	eventually(s.t, 60*time.Second, "the server is ready", func() error {
 		select {
 		case <-s.done:
@@ -430,11 +442,14 @@ func enrollAgent(t testing.TB, s *server, restic string, args ...string) *agent 
 	a := &agent{t: t, server: s, restic: restic, dir: dir, password: "correct horse battery",
 		config: filepath.Join(dir, "etc", "agent.yaml"), data: filepath.Join(dir, "state")}
 	a.env = []string{"STATE_DIRECTORY=" + a.data, "CACHE_DIRECTORY=" + filepath.Join(dir, "cache"), "RUNTIME_DIRECTORY=" + filepath.Join(dir, "run")}
+	if i := slices.IndexFunc(s.env, arms); i >= 0 {
+		a.env = append(a.env, s.env[i])
+	}
 	var token struct {
 		Token string `json:"token"`
 	}
 	s.do("POST", "/api/enrollment-tokens", map[string]any{"name": "host-" + filepath.Base(dir)}, &token)
-	cmd := exec.Command(tool(t, "RESTIC_MANAGER_TEST_BIN", "restic-manager-agent"),
+	cmd := exec.Command(program(t, "restic-manager-agent", a.env),
 		append([]string{"enroll", "--server", s.url, "--config", a.config}, args...)...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "RESTIC_MANAGER_TOKEN=" + token.Token}, a.env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -494,7 +509,7 @@ func (a *agent) start() {
 
 func (a *agent) launch() {
 	a.process = startProcess(a.t, filepath.Join(a.dir, "agent.log"), a.env,
-		tool(a.t, "RESTIC_MANAGER_TEST_BIN", "restic-manager-agent"), "run", "--config", a.config, "--state-dir", a.data)
+		program(a.t, "restic-manager-agent", a.env), "run", "--config", a.config, "--state-dir", a.data)
 }
 
 func (a *agent) online() {

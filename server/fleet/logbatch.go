@@ -39,6 +39,7 @@ func (s *Store) storeTogether(batches []*appending, waits func()) (err error) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
 	defer cancel()
+	stored := false
 	err = s.db.WriteUntimed(ctx, func(tx *database.Tx) error {
 		logs, err := s.lockLogs(tx, batches)
 		if err != nil {
@@ -61,9 +62,12 @@ func (s *Store) storeTogether(batches []*appending, waits func()) (err error) {
 		if tx.Postgres() { // SQLite has one transaction at a time: the next could only wait for this one
 			waits()
 		}
+		if stored = len(fresh) > 0; !stored {
+			return nil
+		}
 		return failpoint.Hit("server.log.uncommitted")
 	})
-	if err != nil {
+	if err != nil || !stored {
 		return err
 	}
 	return failpoint.Hit("server.log.committed")

@@ -24,8 +24,8 @@ var (
 
 // Hit does what the file of that name in the folder says that Variable names: "kill" ends the process as kill -9
 // does, "sleep 2s" waits, "error" returns ErrInjected; a number behind it, as in "kill 3", lets so many hits of
-// this process pass before. Each file is obeyed once, by one process: it is renamed to NAME.hit first. Without the
-// variable or the file nothing happens.
+// this process pass before, counted anew once it was obeyed. Each file is obeyed once, by one process: it is renamed
+// to NAME.hit first. Without the variable or the file nothing happens.
 func Hit(name string) error {
 	dir := os.Getenv(Variable)
 	if dir == "" {
@@ -40,6 +40,7 @@ func Hit(name string) error {
 	if len(words) == 0 || passes(name, words) || os.Rename(path, path+".hit") != nil {
 		return nil
 	}
+	forget(name)
 	switch words[0] {
 	case "kill":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -56,6 +57,12 @@ func Hit(name string) error {
 		panic(fmt.Sprintf("failpoint %s: no such action: %s", name, raw))
 	}
 	return nil
+}
+
+func forget(name string) {
+	mu.Lock()
+	defer mu.Unlock()
+	delete(hits, name)
 }
 
 // passes counts the hit and reports whether it is one of those that are let pass.

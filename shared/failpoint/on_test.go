@@ -36,6 +36,24 @@ func TestHitObeysAFileOnceAfterThoseItLetsPass(t *testing.T) {
 	if _, err := os.Stat(path + ".hit"); err != nil {
 		t.Error(err)
 	}
+	path = arm(t, "here", "error 1")
+	if err := Hit("here"); err != nil {
+		t.Errorf("the first hit of a place that is armed again: got %v, want it to pass", err)
+	}
+	if err := Hit("here"); !errors.Is(err, ErrInjected) {
+		t.Errorf("the second hit: got %v, want an error", err)
+	}
+}
+
+func TestEnvironmentHandsTheFolderOn(t *testing.T) {
+	dir := filepath.Dir(arm(t, "here", "kill"))
+	if got := Environment(); len(got) != 1 || got[0] != Variable+"="+dir {
+		t.Errorf("got %v, want %s=%s", got, Variable, dir)
+	}
+	t.Setenv(Variable, "")
+	if got := Environment(); len(got) != 0 {
+		t.Errorf("without a folder: got %v, want nothing", got)
+	}
 }
 
 func TestHitKills(t *testing.T) {
