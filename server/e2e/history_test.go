@@ -145,10 +145,9 @@ func (h *history) looksAtRestic(id string, p pastJob) {
 	}
 	interrupted := p.State == wire.StateFailed && p.ErrorCode == wire.CodeInterrupted
 	switch {
-	case interrupted: // whether it may have been is for the test to say
-	case starts == 0 && p.State != wire.StateRejected && p.State != wire.StateCanceled && p.State != wire.StateExpired:
+	case starts == 0 && p.State.Success():
 		h.breaks("J4", "job %s is %s and restic was never run", id, p.State)
-	case exit == 0 && p.State != wire.StateSucceeded, exit > 0 && p.State == wire.StateSucceeded:
+	case starts > 0 && !interrupted && (exit == 0) != (p.State == wire.StateSucceeded):
 		h.breaks("J4", "job %s is %s and restic ended with %d", id, p.State, exit)
 	}
 }

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +14,7 @@ import (
 
 	"restic-manager/server/database"
 	"restic-manager/server/e2e/scripted/script"
+	rules "restic-manager/server/fleet/job"
 	"restic-manager/shared/wire"
 )
 
@@ -365,12 +368,21 @@ func TestFaultServerKilledWhileItSweeps(t *testing.T) {
 		l.a.kill()
 		runs := figures(1, 6)
 		for range runs {
+			l.swept()
 			var ids []string
 			for range 3 {
 				ids = append(ids, l.a.backup().ID)
 			}
 			l.arm("server.sweep.half", "kill")
 			err := l.h.db.Write(t.Context(), func(tx *database.Tx) error {
+				// A new server forgives at first, and after it was away.
+				vigil, err := json.Marshal(rules.Vigil{SweptAt: tx.Now})
+				if err != nil {
+					return err
+				}
+				if err := tx.Exec("UPDATE server_state SET value = ? WHERE key = 'sweep'", string(vigil)).Error; err != nil {
+					return err
+				}
 				return tx.Exec("UPDATE jobs SET expires_at = queued_at WHERE id IN ?", ids).Error
 			})
 			if err != nil {
@@ -390,5 +402,18 @@ func TestFaultServerKilledWhileItSweeps(t *testing.T) {
 		}
 		fault(t, faultRow{Row: "3", Fault: "server killed in the middle of a sweep", Variant: variant, Runs: runs, Violations: l.h.end(),
 			Figure: "3 jobs expire in each, all once"})
+	})
+}
+
+// swept waits until a server has swept: there is something to write its vigil over.
+func (l *lab) swept() {
+	l.t.Helper()
+	eventually(l.t, time.Minute, "a sweep", func() error {
+		var n int64
+		err := l.h.db.Read(l.t.Context()).Raw("SELECT count(*) FROM server_state WHERE key = 'sweep'").Scan(&n).Error
+		if err == nil && n == 0 {
+			err = errors.New("there was none")
+		}
+		return err
 	})
 }
