@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,36 +22,22 @@ func TestFaultDiskFull(t *testing.T) {
 	l.a.kill()
 	l.a.onSmallDisk()
 	l.a.launch()
-	l.a.online()
+	l.h.settled(l.a.backup().ID) // the first start of all needs room
 	l.a.script(map[string]script.Act{"backup": {Lines: 3000, Seconds: 0.5}})
 	runs, states := 0, map[wire.State]int{}
-	for n := 0; n < figures(45, 90); n += figures(6, 1) {
-		l.arm("agent.write", fmt.Sprintf("sleep 200ms %d", n))
-		j := l.a.backup()
-		var p pastJob
-		soon(t, "a write, or the end", func() bool {
-			p, _ = l.h.job(j.ID)
-			return p.State.Terminal() || l.wasHit("agent.write")
-		})
-		if !l.wasHit("agent.write") {
-			l.disarm("agent.write")
-			l.h.settled(j.ID)
-			break // there are no more writes
-		}
-		l.a.fill()
-		eventually(t, time.Minute, fmt.Sprintf("the end, on a disk that is full from write %d on", n+1), func() (err error) {
-			if p, err = l.h.job(j.ID); err == nil && !p.State.Terminal() {
-				err = fmt.Errorf("it is %s", p.State)
+	for _, from := range []string{"", "agent.start.answered"} {
+		for n := 0; ; n += figures(8, 1) {
+			j, full := l.fillAt(from, n)
+			p := l.h.settled(j.ID)
+			if !full {
+				break // there are no more writes
 			}
-			return err
-		})
-		l.a.makeRoom()
-		runs++
-		p = l.h.settled(j.ID)
-		states[p.State]++
-		ran := l.a.starts()[j.ID] > 0
-		if ran && p.State != wire.StateSucceeded || !ran && (p.State.Success() || p.ErrorCode != wire.CodeNoSpace) {
-			l.h.breaks("J4", "full from write %d on: job %s is %s %s; restic ran %v", n+1, j.ID, p.State, p.ErrorCode, ran)
+			runs++
+			states[p.State]++
+			ran := l.a.starts()[j.ID] > 0
+			if ran && p.State != wire.StateSucceeded || !ran && (p.State.Success() || p.ErrorCode != wire.CodeNoSpace) {
+				l.h.breaks("J4", "full from write %d after %q on: job %s is %s %s; restic ran %v", n+1, from, j.ID, p.State, p.ErrorCode, ran)
+			}
 		}
 	}
 	if states[wire.StateSucceeded] == 0 || states[wire.StateRejected] == 0 {
@@ -60,6 +45,32 @@ func TestFaultDiskFull(t *testing.T) {
 	}
 	fault(t, faultRow{Row: "12", Fault: "agent's disk of 16 MiB full from the n-th write of a job on", Variant: "sqlite, scripted restic", Runs: runs, Violations: l.h.end(),
 		Figure: fmt.Sprintf("%d ran and succeeded, %d refused before the start", states[wire.StateSucceeded], runs-states[wire.StateSucceeded])})
+}
+
+// fillAt runs a backup and fills the disk at the n-th write, from 0, of agent or supervisor after a place; full is
+// false when the job ended before. There is room again once the end is reported.
+func (l *lab) fillAt(from string, n int) (j job, full bool) {
+	l.t.Helper()
+	arm := func() { l.arm("agent.write", fmt.Sprintf("sleep 200ms %d", n)) }
+	if from == "" {
+		arm()
+		j = l.a.backup()
+	} else {
+		l.arm(from, "sleep 100ms")
+		j = l.a.backup()
+		l.hit(from)
+		arm()
+	}
+	ended := func() bool { p, err := l.h.job(j.ID); return err == nil && p.State.Terminal() }
+	soon(l.t, "a write, or the end", func() bool { return ended() || l.wasHit("agent.write") })
+	if !l.wasHit("agent.write") {
+		l.disarm("agent.write")
+		return j, false
+	}
+	l.a.fill()
+	soon(l.t, fmt.Sprintf("the end, on a disk that is full from write %d after %q on", n+1, from), ended)
+	l.a.makeRoom()
+	return j, true
 }
 
 // onSmallDisk gives the agent, which does not run, a new state folder on a disk of its own.

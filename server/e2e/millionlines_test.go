@@ -14,7 +14,7 @@ import (
 // arrives once, in order, and the sums agree.
 func TestFaultLongLogUnderKills(t *testing.T) {
 	t.Parallel()
-	lines, seconds := figures(50_000, 1_000_000), figures(6, 60)
+	lines, seconds := figures(50_000, 1_000_000), figures(4, 60)
 	c := newCluster(t)
 	l := newLabOn(t, c.url, 1, "RESTIC_MANAGER_LOG_BYTES_PER_JOB=1GiB", "RESTIC_MANAGER_LOG_HEAD_BYTES=1GiB")
 	l.a.script(map[string]script.Act{"backup": {Lines: lines, Rate: float64(lines) / float64(seconds)}})
