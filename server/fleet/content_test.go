@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -443,6 +444,34 @@ func TestCompactionAndExpiryKeepWhatTheyShould(t *testing.T) {
 			t.Errorf("an expired log: got %+v, %v", page, err)
 		}
 	})
+}
+
+// TestExpireLogsLeavesWhatAnotherReplicaHas: the log's row is locked before its chunks, as in an append and a compaction,
+// and by one replica alone.
+func TestExpireLogsLeavesWhatAnotherReplicaHas(t *testing.T) {
+	x := newFixture(t, "postgres")
+	y := x.replica()
+	host := x.host("a")
+	id := x.runningJob(host)
+	if _, err := x.put(host, id, [][]byte{records("scan finished")}, 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	x.end(host, id, 1, wire.StateSucceeded)
+	x.clock.Advance(x.settings.LogKeep + time.Hour)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	x.write(t, func(tx *database.Tx) error {
+		if _, err := x.lockLog(tx, id); err != nil {
+			return err
+		}
+		if n, err := y.ExpireLogs(ctx); err != nil || n != 0 {
+			t.Errorf("expire what another replica has in hand: got %d, %v, want 0", n, err)
+		}
+		return nil
+	})
+	if n, err := y.ExpireLogs(ctx); err != nil || n != 1 {
+		t.Errorf("expire afterwards: got %d, %v, want 1", n, err)
+	}
 }
 
 func TestLogTextCannotAct(t *testing.T) {

@@ -15,15 +15,19 @@ import (
 const logPortion = 50
 
 // ExpireLogs removes the logs of jobs that ended longer ago than they are kept, and tells how many. It works
-// in portions, so that nobody waits long for a lock.
+// in portions, so that nobody waits long for a lock; what another replica has in hand is left to it.
 func (s *Store) ExpireLogs(ctx context.Context) (int64, error) {
 	total := int64(0)
 	for {
 		var jobs []string
 		err := s.db.Write(ctx, func(tx *database.Tx) error {
 			jobs = nil
+			lock := ""
+			if tx.Postgres() {
+				lock = " FOR NO KEY UPDATE OF logs SKIP LOCKED" // before the chunks, as whoever writes a log does
+			}
 			err := tx.Raw(`SELECT logs.job_id FROM logs JOIN jobs ON jobs.id = logs.job_id
-				WHERE logs.expired_at IS NULL AND logs.created_at < ? AND jobs.ended_at < ? LIMIT ?`,
+				WHERE logs.expired_at IS NULL AND logs.created_at < ? AND jobs.ended_at < ? LIMIT ?`+lock,
 				tx.Now.Add(-s.settings.LogKeep), tx.Now.Add(-s.settings.LogKeep), logPortion).Scan(&jobs).Error
 			if err != nil || len(jobs) == 0 {
 				return err
