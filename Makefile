@@ -37,9 +37,12 @@ faultbin:
 	CGO_ENABLED=0 go build -tags failpoint -trimpath -ldflags '$(LDFLAGS)' -o bin/failpoint/restic-manager-agent ./agent
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/failpoint/scripted-restic ./server/e2e/scripted
 # The programs with their failpoints, and the agent with a clock that can be set, for tests alone.
+# For tests alone: the programs with their failpoints, a restic that does what a script says, and the agent with a
+# clock that can be set.
 faultbin:
 	CGO_ENABLED=0 go build -tags failpoint -trimpath -ldflags '$(LDFLAGS)' -o bin/failpoint/restic-manager ./server
 	CGO_ENABLED=0 go build -tags failpoint -trimpath -ldflags '$(LDFLAGS)' -o bin/failpoint/restic-manager-agent ./agent
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/failpoint/scripted-restic ./server/e2e/scripted
 	tools/wrong-clock bin/failpoint/restic-manager-agent-clock -trimpath -ldflags '$(LDFLAGS)'
 
 run: build
