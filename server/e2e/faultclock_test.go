@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -27,13 +28,10 @@ func newWrongAgent(t testing.TB, s *server, seconds int) *wrongAgent {
 	a := &wrongAgent{agent: enrollAgent(t, s, "0.18.0", "--allow", "maintenance")}
 	a.repository = filepath.Join(a.dir, "repository")
 	a.own("repo_url: "+a.repository, "repo_password: "+a.password)
-	built, err := os.ReadFile(tool(t, "RESTIC_MANAGER_TEST_BIN", "failpoint/restic-manager-agent-clock"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	a.program = filepath.Join(a.dir, "restic-manager-agent")
-	if err := os.WriteFile(a.program, built, 0o755); err != nil {
-		t.Fatal(err)
+	// A program that this process wrote could be busy: a fork of another test may still have it open.
+	if out, err := exec.Command("cp", tool(t, "RESTIC_MANAGER_TEST_BIN", "failpoint/restic-manager-agent-clock"), a.program).CombinedOutput(); err != nil {
+		t.Fatalf("cp: %v: %s", err, out)
 	}
 	a.set(seconds)
 	a.process = startProcess(t, filepath.Join(a.dir, "agent.log"), a.env, a.program, "run", "--config", a.config, "--state-dir", a.data)
