@@ -287,13 +287,13 @@ func TestFaultWakeAcrossReplicas(t *testing.T) {
 			t.Errorf("offered: got %s, want %s", reply.Offer.JobID, j.ID)
 		}
 		took := at.Sub(begun)
-		if times = append(times, took); took > 2*time.Second {
+		if times = append(times, took); took > patience*2*time.Second {
 			late++
 		}
 		p.replicas[here].do("POST", "/api/jobs/"+j.ID+"/cancel", nil, nil)
 		p.replicas[there].holds(0)
 	}
 	fault(t, faultRow{Row: "15", Fault: "a job queued at one replica, its poll held at the other", Variant: "postgres, 2 replicas", Runs: tries, Violations: late,
-		Figure: fmt.Sprintf("from the order's request to the offer: p50 %s, p99 %s, most %s; over 2 s: %d",
-			inMilliseconds(percentile(times, .5)), inMilliseconds(percentile(times, .99)), inMilliseconds(percentile(times, 1)), late)})
+		Figure: fmt.Sprintf("from the order's request to the offer: p50 %s, p99 %s, most %s",
+			inMilliseconds(percentile(times, .5)), inMilliseconds(percentile(times, .99)), inMilliseconds(percentile(times, 1)))})
 }
