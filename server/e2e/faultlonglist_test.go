@@ -64,6 +64,32 @@ func (a *scripted) writeList(generation, snapshots int) {
 	}
 }
 
+// look reads a page of a host's list and its count: it is full, of one generation, and none is missing.
+func (s *server) look(host string, snapshots int) (generation int, err error) {
+	const limit = 10
+	var page snapshotPage
+	if _, err := s.try("GET", fmt.Sprintf("/api/hosts/%s/snapshots?limit=%d", host, limit), nil, &page); err != nil {
+		return 0, err
+	}
+	if len(page.Snapshots) != limit {
+		return 0, fmt.Errorf("%d snapshots on a page, want %d", len(page.Snapshots), limit)
+	}
+	generation = int(page.Snapshots[0].SizeBytes)
+	for _, one := range page.Snapshots {
+		if int(one.SizeBytes) != generation {
+			return generation, fmt.Errorf("snapshots of lists %d and %d on one page", generation, one.SizeBytes)
+		}
+	}
+	var h hostView
+	if _, err := s.try("GET", "/api/hosts/"+host, nil, &h); err != nil {
+		return generation, err
+	}
+	if h.SnapshotCount != int64(snapshots) {
+		return generation, fmt.Errorf("a count of %d, want %d", h.SnapshotCount, snapshots)
+	}
+	return generation, nil
+}
+
 var commitTook = regexp.MustCompile(`"route":"/api/agents/listings/\{token\}/commit","status":200,"ms":(\d+)`)
 
 // TestFaultLongList: the real agent lists a repository with very many snapshots, twice, while readers look at the
@@ -80,11 +106,10 @@ func TestFaultLongList(t *testing.T) {
 				a.writeList(generation, snapshots)
 				s.run(a.hostID, wire.KindSnapshots, nil, wire.StateSucceeded)
 			}
-			l := &lister{s: s, host: a.hostID}
 			listed := func(generation int) {
 				t.Helper()
 				eventually(t, time.Minute, "the new list is there", func() error {
-					_, g, err := l.page("")
+					g, err := s.look(a.hostID, snapshots)
 					if err == nil && g != generation {
 						err = fmt.Errorf("it is list %d", g)
 					}
@@ -100,13 +125,7 @@ func TestFaultLongList(t *testing.T) {
 				tick := time.NewTicker(10 * time.Millisecond)
 				defer tick.Stop()
 				for last := 0; ; looks++ {
-					_, g, err := l.page("")
-					var h hostView
-					if err == nil {
-						if _, err = s.try("GET", "/api/hosts/"+a.hostID, nil, &h); err == nil && h.SnapshotCount != int64(snapshots) {
-							err = fmt.Errorf("a count of %d, want %d", h.SnapshotCount, snapshots)
-						}
-					}
+					g, err := s.look(a.hostID, snapshots)
 					if err != nil || g < last {
 						bad++
 						t.Errorf("a look: got list %d after %d, %v", g, last, err)
