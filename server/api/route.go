@@ -87,6 +87,10 @@ func small(t *traits)                 { t.limit = 64 << 10 }
 // usualTimeout is the time that a handler has, unless its row says otherwise.
 const usualTimeout = 30 * time.Second
 
+// commitLimit is the time for a listing of any length to take another's place in one transaction, on a machine that
+// has more to do: cut off, it would begin anew at each retry and never end. Agents wait 2 min for an answer.
+const commitLimit = 90 * time.Second
+
 // route is one row.
 func route(method, path string, p Permission, id, summary string, b bind, ts ...trait) *Route {
 	r := &Route{Method: method, Path: path, Permission: p, ID: id, Summary: summary, bind: b,

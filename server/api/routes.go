@@ -74,6 +74,6 @@ func (s *Server) table() []*Route {
 		route(post, "/api/agents/jobs/{id}/finish", Agent, "finishJob", "The result of a job", answer(s.finishJob)),
 		route(post, "/api/agents/listings", Agent, "beginListing", "Draw a token before snapshots are listed", answer(s.beginListing)),
 		route(put, "/api/agents/listings/{token}/parts/{n}", Agent, "putListingPart", "One part of a listing", raw((*Server).putListingPart, contractOfPart), quiet),
-		route(post, "/api/agents/listings/{token}/commit", Agent, "commitListing", "Make a listing the one that counts", answer(s.commitListing)),
+		route(post, "/api/agents/listings/{token}/commit", Agent, "commitListing", "Make a listing the one that counts", answer(s.commitListing), lasts(commitLimit)),
 	}
 }
