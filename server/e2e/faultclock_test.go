@@ -142,6 +142,7 @@ var maintenance = []wire.Kind{wire.KindForget, wire.KindUnlock, wire.KindPrune}
 // TestFaultWrongClocks: machines whose clocks are off run the same jobs as one whose clock is right. The histories are
 // the same, but that forget, unlock and prune are refused from 5 minutes on.
 func TestFaultWrongClocks(t *testing.T) {
+	t.Parallel()
 	const day = 24 * 60 * 60
 	jobs := figures(6, 20)
 	skews := []int{0, day, -330}
@@ -188,6 +189,7 @@ func TestFaultWrongClocks(t *testing.T) {
 // TestFaultClockIsSet: the clock of a machine at work is set forward, back and right again, in the middle of a backup
 // too: what it says is measured anew before the next maintenance.
 func TestFaultClockIsSet(t *testing.T) {
+	t.Parallel()
 	rounds := figures(1, 5)
 	s := newServer(t, "postgres")
 	a := newWrongAgent(t, s, 0)

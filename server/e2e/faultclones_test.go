@@ -54,6 +54,7 @@ func alarmed(t testing.TB, s *fleet.Store, id string) bool {
 // two polls of the original, and neither gets work from then on; restarts, with late messages of the processes before,
 // are never taken for one.
 func TestFaultClones(t *testing.T) {
+	t.Parallel()
 	clonings, restarts := figures(20, 100), figures(120, 1000)
 	const each = 8 // restarts of one host: it may say two things a second
 	p := newPair(t)
@@ -128,6 +129,7 @@ func TestFaultClones(t *testing.T) {
 // host's and gets a repository's password for a job that it accepted alone; it is told beside the living agent, and out
 // after the revocation.
 func TestFaultStolenToken(t *testing.T) {
+	t.Parallel()
 	rounds := figures(2, 15)
 	p := newPair(t)
 	one := p.replicas[0]

@@ -22,7 +22,7 @@ import (
 // at both end. In every other round the replicas' hearing is cut just before: the promise does not rest on it.
 func TestFaultRevokedAtOneReplica(t *testing.T) {
 	const within = time.Second
-	rounds, requests := figures(6, 60), figures(200, 1000)
+	rounds, requests := figures(4, 60), figures(200, 1000)
 	p := newPair(t)
 	var slowest [2]time.Duration // heard, deaf
 	var slowestPoll time.Duration
@@ -134,6 +134,7 @@ func (m *member) waitOut(replica int) error {
 // TestFaultAnotherKey: a replica with another encryption key, none, or a broken one does not start, says what to do,
 // and leaves the others at work.
 func TestFaultAnotherKey(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	p.db.Close()
 	write := func(text string) func(string) error {

@@ -144,6 +144,7 @@ func (i *impostor) told() (calls int, heard string) {
 // TestFaultImpostor: the real agent is led to somebody who is not its server, in every way a network can. None gets a
 // byte of its secret, and the agent says what is wrong.
 func TestFaultImpostor(t *testing.T) {
+	t.Parallel()
 	const secret = wire.AgentTokenPrefix + "0123456789abcdef0123456789abcdef0123456789a"
 	ca, other := newAuthority(t), newAuthority(t)
 	good, expired := ca.leaf(time.Now().Add(time.Hour)), ca.leaf(time.Now().Add(-time.Hour))

@@ -217,6 +217,7 @@ func TestFaultSweepersDoEachOnce(t *testing.T) {
 // TestFaultSuspended: a machine sleeps for 8 hours in the middle of a backup. Its jobs are not lost, and end as restic
 // did.
 func TestFaultSuspended(t *testing.T) {
+	t.Parallel()
 	for _, engine := range databases {
 		t.Run(engine, func(t *testing.T) {
 			hosts := figures(3, 20)
