@@ -140,6 +140,7 @@ type server struct {
 	*process
 	t        testing.TB
 	dir, url string
+	logFile  string
 	listen   string
 	database string // URL, or empty for SQLite
 	env      []string
@@ -164,7 +165,14 @@ func newServer(t testing.TB, engine string, env ...string) *server {
 
 func newServerOn(t testing.TB, database string, env ...string) *server {
 	t.Helper()
-	s := &server{t: t, dir: t.TempDir(), database: database, env: env, listen: freeAddress(t),
+	dir := t.TempDir()
+	return newServerIn(t, dir, filepath.Join(dir, "server.log"), database, env...)
+}
+
+// newServerIn has its data in dir and its words in a file that may be elsewhere.
+func newServerIn(t testing.TB, dir, log, database string, env ...string) *server {
+	t.Helper()
+	s := &server{t: t, dir: dir, logFile: log, database: database, env: env, listen: freeAddress(t),
 		http: &http.Client{Timeout: 90 * time.Second}}
 	s.url = "http://" + s.listen
 	s.start()
@@ -195,7 +203,7 @@ func (s *server) start() {
 	if s.database != "" {
 		env = append(env, "DATABASE_URL="+s.database)
 	}
-	s.process = startProcess(s.t, filepath.Join(s.dir, "server.log"), env,
+	s.process = startProcess(s.t, s.logFile, env,
 		program(s.t, "restic-manager", s.env), "serve", "--listen", s.listen, "--data-dir", s.dir, "--public-url", s.url)
 	eventually(s.t, 60*time.Second, "the server is ready", func() error {
 		select {
@@ -497,6 +505,12 @@ func (a *agent) own(lines ...string) {
 func (a *agent) start() {
 	a.t.Helper()
 	a.launch()
+	a.cleanUp()
+	a.online()
+}
+
+// cleanUp ends at the test's end what the agent is and has started.
+func (a *agent) cleanUp() {
 	a.t.Cleanup(func() {
 		a.kill()
 		a.endSupervisors()
@@ -504,7 +518,6 @@ func (a *agent) start() {
 			a.t.Logf("words of the agent:\n%s", tail(a.words(), 60))
 		}
 	})
-	a.online()
 }
 
 func (a *agent) launch() {

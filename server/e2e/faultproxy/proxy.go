@@ -93,7 +93,7 @@ func (p *Proxy) Counts() Counts {
 	return p.counts
 }
 
-// Settle sends every late request that still waits, in no order, and returns when all were answered.
+// Settle sends every late request that still waits, in no order and several at once, and returns when all were answered.
 func (p *Proxy) Settle() {
 	p.mu.Lock()
 	var now []*message
@@ -104,8 +104,13 @@ func (p *Proxy) Settle() {
 		}
 	}
 	p.mu.Unlock()
+	room := make(chan struct{}, 8)
 	for _, m := range now {
-		p.deliver(m)
+		room <- struct{}{}
+		go func() {
+			p.deliver(m)
+			<-room
+		}()
 	}
 	p.flying.Wait()
 }

@@ -6,9 +6,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
+	"sync"
 	"time"
 )
 
@@ -57,14 +58,29 @@ type Act struct {
 	Unended bool `json:"unended,omitempty"`
 }
 
-// Line is the n-th line of a run, from 1, with its newline; it is at least as long as its number.
+// Line is the n-th line of a run, from 1, with its newline; it is at least as long as its number. What fills it does
+// not compress well, so that a log takes the room that it seems to take.
 func Line(n, size int) []byte {
 	b := fmt.Appendf(nil, "line %d ", n)
-	if pad := size - len(b) - 1; pad > 0 {
-		b = append(b, strings.Repeat("x", pad)...)
+	if pad := min(size-len(b)-1, len(filling())/2); pad > 0 {
+		at := n * pad % (len(filling()) - pad)
+		b = append(b, filling()[at:at+pad]...)
 	}
 	return append(b, '\n')
 }
+
+// filling is a megabyte of letters.
+var filling = sync.OnceValue(func() []byte {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	r := rand.New(rand.NewPCG(1, 1))
+	b := make([]byte, 1<<20)
+	for i := 0; i < len(b); i += 8 {
+		for j, v := 0, r.Uint64(); j < 8; j, v = j+1, v>>6 {
+			b[i+j] = letters[v%64]
+		}
+	}
+	return b
+})
 
 // Write puts the script into the folder of a program, at once.
 func (s Script) Write(dir string) error {
