@@ -36,9 +36,9 @@ type Faults struct {
 // Counts is what was done so far.
 type Counts struct {
 	Requests, Lost, Copies, Late, Cut, Swallowed int
-	// Differing is how many copies had another status than the first; Peak the most requests that came within ten
-	// seconds.
-	Differing, Peak int
+	// Differing is how many copies had another status than the first; Refused how many answers said that the server
+	// could not; Peak the most requests that came within ten seconds.
+	Differing, Refused, Peak int
 }
 
 // Proxy is an HTTP proxy in front of one server.
@@ -289,6 +289,9 @@ func (p *Proxy) send(ctx context.Context, m *message) (answer, error) {
 		return answer{}, err
 	}
 	defer r.Body.Close()
+	if r.StatusCode >= 500 {
+		p.count(func(c *Counts) { c.Refused++ })
+	}
 	b, err := io.ReadAll(r.Body)
 	return answer{r.StatusCode, r.Header, b}, err
 }
