@@ -3,6 +3,8 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -87,6 +89,7 @@ func live(t *testing.T, engine string, f faultproxy.Faults) ([]string, faultprox
 	s.do("POST", "/api/jobs/"+hung.ID+"/cancel", nil, nil)
 	s.complete(s.reaches(hung.ID, time.Minute, wire.StateCanceled).ID)
 	// A list too long for a finish goes in parts.
+	a.stock(longForAFinish)
 	a.script(map[string]script.Act{"backup": {Exit: 11}, "snapshots": {Errors: []string{"a word of restic's"}}})
 	ended := func(kind wire.Kind, spec any, want wire.State) { s.complete(s.run(a.hostID, kind, spec, want).ID) }
 	ended(wire.KindBackup, map[string]any{"paths": []string{a.bin}, "tags": []string{"t"}}, wire.StateFailed)
@@ -96,7 +99,7 @@ func live(t *testing.T, engine string, f faultproxy.Faults) ([]string, faultprox
 	ended(wire.KindPrune, nil, wire.StateSucceeded)
 	ended(wire.KindUnlock, nil, wire.StateSucceeded)
 	eventually(t, time.Minute, "the list is that after the forget", func() error {
-		if n := len(s.snapshots(a.hostID).Snapshots); n != 2 {
+		if n := s.host(a.hostID).SnapshotCount; n != longForAFinish+2 {
 			return fmt.Errorf("it has %d snapshots", n)
 		}
 		return nil
@@ -109,6 +112,31 @@ func live(t *testing.T, engine string, f faultproxy.Faults) ([]string, faultprox
 	violations(t, store)
 	s.terminate(t, 15*time.Second)
 	return dump(t, db), p.Counts()
+}
+
+// longForAFinish is how many snapshots do not fit into a finish.
+const longForAFinish = 3000
+
+// stock puts snapshots into the repository, like its first one but for their ids.
+func (a *scripted) stock(n int) {
+	a.t.Helper()
+	path := filepath.Join(a.repository, "list")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(b), "\n")
+	head, _, ok := strings.Cut(first, `"id":"`)
+	if !ok {
+		a.t.Fatalf("no snapshot in %s: %q", path, first)
+	}
+	for i := range n {
+		id := fmt.Sprintf("%064x", i+1)
+		b = fmt.Appendf(b, "%s\"id\":\"%s\",\"short_id\":\"%s\"}\n", head, id, id[:8])
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		a.t.Fatal(err)
+	}
 }
 
 // noFolders waits until the agent has settled all its jobs.
