@@ -67,7 +67,7 @@ func (a *agent) killRestic(supervisor bool) {
 	}
 	killed := 0
 	for _, pid := range a.children() {
-		if cmd, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); bytes.Contains(cmd, []byte("\x00backup\x00")) && !bytes.Contains(cmd, []byte(held)) {
+		if cmd, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); bytes.Contains(cmd, []byte("\x00backup\x00")) && !bytes.Contains(cmd, []byte(heldFile)) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 			killed++
 		}
@@ -82,13 +82,13 @@ func (a *agent) locks() string {
 	return strings.TrimSpace(string(a.mustRestic("list", "locks", "--no-lock")))
 }
 
-// held is the file that the restic which holds a foreign lock waits for.
-const held = "held-by-another"
+// heldFile is the file that the restic which holds a foreign lock waits for.
+const heldFile = "held-by-another"
 
 // foreignLock has a restic of nobody's hold a lock until the returned function is called.
 func (a *agent) foreignLock() (release func()) {
 	a.t.Helper()
-	cmd := exec.Command(resticPath(a.t, a.restic), "backup", "--stdin", "--stdin-filename", held)
+	cmd := exec.Command(resticPath(a.t, a.restic), "backup", "--stdin", "--stdin-filename", heldFile)
 	other := a.t.TempDir()
 	cmd.Env = []string{"RESTIC_REPOSITORY=" + a.repository, "RESTIC_PASSWORD=" + a.password, "RESTIC_CACHE_DIR=" + filepath.Join(other, "cache"), "HOME=" + other, "PATH=" + os.Getenv("PATH")}
 	in, err := cmd.StdinPipe()
