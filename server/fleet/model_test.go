@@ -274,6 +274,9 @@ func (p picture) differs(want picture) string {
 			return fmt.Sprintf("job %s:\n got %+v\nwant %+v", want.Jobs[i].ID, p.Jobs[i], want.Jobs[i])
 		}
 	}
+	if !slices.Equal(p.Trail, want.Trail) {
+		return fmt.Sprintf("the audit trail:\n got %v\nwant %v", p.Trail, want.Trail)
+	}
 	return ""
 }
 

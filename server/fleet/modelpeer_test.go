@@ -46,6 +46,7 @@ type peer interface {
 type picture struct {
 	Hosts []hostPicture
 	Jobs  []job.Job
+	Trail []memory.Entry
 }
 
 type hostPicture struct {
@@ -121,7 +122,7 @@ func (p *memoryPeer) Poll(host string, q wire.PollQuery) (wire.PollReply, error)
 }
 
 func (p *memoryPeer) picture() picture {
-	pic := picture{Jobs: p.Jobs()}
+	pic := picture{Jobs: p.Jobs(), Trail: p.Trail()}
 	for _, h := range p.Hosts() {
 		pic.Hosts = append(pic.Hosts, pictured(h.Status(), h.LastSeenAt, h.Tie, h.Boots, p.marks))
 	}
@@ -144,6 +145,7 @@ type sqlPeer struct {
 	store *memory.Store // whose names of jobs are common to all
 	marks *names
 	jobs  *names
+	since string // the newest row of the audit trail before the sequence, which nobody can empty
 }
 
 // reset empties the database.
@@ -157,7 +159,16 @@ func (p *sqlPeer) reset(store *memory.Store) {
 		}
 		return nil
 	})
+	var newest []string
+	p.read(&newest, "SELECT id FROM audit ORDER BY id DESC LIMIT 1")
+	p.since = append(newest, "00000000-0000-0000-0000-000000000000")[0]
 	p.Restart()
+}
+
+func (p *sqlPeer) read(to any, query string, args ...any) {
+	if err := p.db.Read(p.t.Context()).Raw(query, args...).Scan(to).Error; err != nil {
+		panic(err)
+	}
 }
 
 func (p *sqlPeer) write(fn func(tx *database.Tx) error) {
@@ -330,11 +341,6 @@ func (p *sqlPeer) Sweep() (memory.Report, error) {
 
 func (p *sqlPeer) picture() picture {
 	var pic picture
-	read := func(to any, query string) {
-		if err := p.db.Read(p.t.Context()).Raw(query).Scan(to).Error; err != nil {
-			panic(err)
-		}
-	}
 	var hosts []struct {
 		ID, Status, RepositoryID string
 		LastSeenAt               *time.Time
@@ -342,7 +348,7 @@ func (p *sqlPeer) picture() picture {
 		ServerHeld               bool
 		Older, Probe             *string
 	}
-	read(&hosts, "SELECT "+bootColumns+`, id, status, last_seen_at, coalesce(repository_id, '') AS repository_id, older_boots.boot_id AS older, probe,
+	p.read(&hosts, "SELECT "+bootColumns+`, id, status, last_seen_at, coalesce(repository_id, '') AS repository_id, older_boots.boot_id AS older, probe,
 		EXISTS (SELECT 1 FROM host_repositories r WHERE r.host_id = hosts.id) AS server_held
 		FROM hosts LEFT JOIN older_boots ON older_boots.host_id = hosts.id ORDER BY id`)
 	for i := 0; i < len(hosts); {
@@ -355,11 +361,17 @@ func (p *sqlPeer) picture() picture {
 		pic.Hosts = append(pic.Hosts, pictured(h.Status, at(h.LastSeenAt), job.Tie{ID: h.RepositoryID, ServerHeld: h.ServerHeld}, b, p.marks))
 	}
 	var rows []jobRow
-	read(&rows, "SELECT "+ruleColumns+" FROM jobs ORDER BY number")
+	p.read(&rows, "SELECT "+ruleColumns+" FROM jobs ORDER BY number")
 	for i, row := range rows {
 		j := row.rules()
 		j.ID, j.Number = p.made(j.ID), int64(i+1)
 		pic.Jobs = append(pic.Jobs, j)
+	}
+	p.read(&pic.Trail, "SELECT action, target FROM audit WHERE id > ? ORDER BY id", p.since)
+	for i, e := range pic.Trail {
+		if id, ok := strings.CutPrefix(e.Target, "job:"); ok {
+			pic.Trail[i].Target = "job:" + p.made(id)
+		}
 	}
 	return pic
 }

@@ -18,7 +18,7 @@ func (s *Store) Clone() *Store {
 		one := *r
 		c.jobs[id] = &one
 	}
-	c.names, c.queue = slices.Clone(s.names), slices.Clone(s.queue)
+	c.names, c.queue, c.trail = slices.Clone(s.names), slices.Clone(s.queue), slices.Clone(s.trail)
 	c.keys, c.pulse = maps.Clone(s.keys), newPulse()
 	return &c
 }

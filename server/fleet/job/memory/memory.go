@@ -26,6 +26,7 @@ type Store struct {
 	queue  []string // ids of jobs by number
 	keys   map[ownedKey]used
 	pulse  pulse
+	trail  []Entry
 
 	// Vigil is what the sweepers share: the zero value opens an amnesty with the first sweep.
 	Vigil job.Vigil
@@ -45,6 +46,19 @@ type Host struct {
 	reported []wire.RepositoryReport
 	url      string // of the repository that the server keeps
 }
+
+// Entry is one row of the audit trail, as far as the rules know it: who did it is not here.
+type Entry struct {
+	Action string // noun.verb, as fleet's
+	Target string // noun:id
+}
+
+// Trail is the audit trail, oldest first. Like fleet's it has one row for each call of people that changed
+// something, and one for each alarm.
+func (s *Store) Trail() []Entry { return s.trail }
+
+// audit is part of the transaction that it tells of.
+func (s *Store) audit(action, target string) { s.trail = append(s.trail, Entry{action, target}) }
 
 // Status is the host's state in the words of the product.
 func (h Host) Status() string {

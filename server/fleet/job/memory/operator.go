@@ -57,6 +57,7 @@ func (s *Store) Create(o Order, key Key) (id string, created bool, err error) {
 		j.Number = s.number
 		s.jobs[id] = &record{j, o}
 		s.queue = append(s.queue, id)
+		s.audit("job.create", "job:"+id)
 	}
 	if key.Key != "" {
 		s.keys[key] = used{o, id, now}
@@ -98,7 +99,11 @@ func (s *Store) Cancel(id string) error {
 	if r == nil {
 		return errNoJob
 	}
+	was := r.Job
 	_, err := s.apply(r, job.Cancel{}, s.now())
+	if r.Job != was {
+		s.audit("job.cancel", "job:"+id)
+	}
 	return err
 }
 
@@ -119,6 +124,7 @@ func (s *Store) Revoke(host string) error {
 			}
 		}
 	}
+	s.audit("host.revoke", "host:"+host)
 	return nil
 }
 
@@ -130,6 +136,7 @@ func (s *Store) ClearAlarm(host string) error {
 	}
 	if h.Boots.Alarm {
 		h.Boots = h.Boots.Clear()
+		s.audit("host.clear_clone_alarm", "host:"+host)
 	}
 	return nil
 }
@@ -147,6 +154,7 @@ func (s *Store) PutRepository(host, url string) error {
 		h.Tie.ID = ""
 	}
 	h.url, h.Tie.ServerHeld = url, true
+	s.audit("repository.put", "host:"+host)
 	return nil
 }
 
@@ -160,6 +168,7 @@ func (s *Store) DeleteRepository(host string) error {
 		return fault.NotFoundf("the server holds no repository for this host")
 	}
 	h.url, h.Tie = "", job.Tie{}
+	s.audit("repository.delete", "host:"+host)
 	return nil
 }
 

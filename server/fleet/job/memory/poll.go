@@ -39,6 +39,9 @@ func (s *Store) look(host string, q wire.PollQuery, now time.Time) (reply wire.P
 	if err != nil {
 		return reply, false, err
 	}
+	if boots.Alarm && !h.Boots.Alarm {
+		s.audit("host.clone_alarm", "host:"+host)
+	}
 	h.Boots = boots
 	v := s.view(h, q, now)
 	v.Newest, v.Closed = known.Newest, boots.Alarm
