@@ -8,6 +8,7 @@ import (
 
 	"restic-manager/agent/spool"
 	"restic-manager/server/fleet/job"
+	"restic-manager/server/fleet/job/memory"
 	"restic-manager/shared/wire"
 )
 
@@ -45,6 +46,40 @@ func (s *server) check(what string) {
 		s.checkHolds(jobs)
 	}
 	s.checkHosts()
+	s.checkTrail(what)
+}
+
+// operate is a call of people. It is A1: what changes something writes one row, what changes nothing none.
+func (s *server) operate(what string, call func()) {
+	jobs, hosts, rows := s.jobs.Jobs(), s.jobs.Hosts(), len(s.jobs.Trail())
+	call()
+	want := 0
+	if !slices.Equal(jobs, s.jobs.Jobs()) || !slices.EqualFunc(hosts, s.jobs.Hosts(), sameHost) {
+		want = 1
+	}
+	got := len(s.jobs.Trail()) - rows
+	if got != want {
+		s.w.violate("A1", "%s writes %d rows of the audit trail, not %d", what, got, want)
+	}
+	s.w.Counts.AuditRows += got
+	s.audited = len(s.jobs.Trail())
+	s.check(what)
+	s.wake()
+}
+
+func sameHost(a, b memory.Host) bool {
+	return a.RevokedAt.Equal(b.RevokedAt) && a.Boots.Alarm == b.Boots.Alarm && a.Tie == b.Tie
+}
+
+// checkTrail is the rest of A1: what agents do and what time does writes no row.
+func (s *server) checkTrail(what string) {
+	trail := s.jobs.Trail()
+	for _, e := range trail[s.audited:] {
+		if e.Action != "host.clone_alarm" {
+			s.w.violate("A1", "%s writes %s of %s into the audit trail", what, e.Action, e.Target)
+		}
+	}
+	s.audited = len(trail)
 }
 
 // checkArrow: only the arrows of the protocol are taken.
@@ -62,7 +97,7 @@ func (s *server) checkArrow(was, j job.Job) {
 		w.violate("J2", "%s is accepted under a clone alarm", w.name(j.ID))
 	}
 	t := w.truth[j.ID]
-	if late := w.now - t.created; w.plan.calm && t.free && j.State == wire.StateAccepted && late > 2*time.Second {
+	if late := w.now - t.created; w.plan.calm && t.free && j.Delivery == 1 && j.State == wire.StateAccepted && late > 2*time.Second {
 		w.violate("J5", "nothing is in the way of %s, and it is accepted %s after it was queued", w.name(j.ID), late)
 	}
 	if j.State == wire.StateCanceled && len(t.cancels) == 0 && j.ErrorCode != wire.CodeHostRevoked {
@@ -171,6 +206,12 @@ func (w *World) started(r *run) {
 	t := w.truth[r.job]
 	w.Counts.Runs++
 	w.say("%s: restic runs for %s", r.machine.name, w.name(r.job))
+	if m := r.machine; needsClock(t.kind) && !m.jumped && !w.blindToClocks && m.off.Abs() > wire.MaxSkew+time.Minute {
+		w.violate("T1", "restic runs for %s on a host whose clock is off by %s", w.name(r.job), m.off)
+	}
+	if r.hold == wire.HoldExclusive {
+		w.Counts.ExclusiveRuns++
+	}
 	starts := 0
 	for _, o := range t.runs {
 		if !o.copied {
@@ -190,6 +231,12 @@ func (w *World) started(r *run) {
 			if o == r || !o.living() || o.job == r.job {
 				continue
 			}
+			if o.machine == r.machine && o.lane != r.lane {
+				w.Counts.TwoLanes++
+			}
+			if o.machine.host != r.machine.host && o.repo == r.repo {
+				w.Counts.Neighbours++
+			}
 			if o.repo == r.repo && job.Excludes(o.hold, r.hold) && !w.mayOverlap(o) && !w.mayOverlap(r) {
 				w.violate("J3", "restic runs for %s (%s) while it runs for %s (%s) on the same repository", w.name(r.job), r.hold, w.name(o.job), o.hold)
 			}
@@ -198,6 +245,11 @@ func (w *World) started(r *run) {
 			}
 		}
 	}
+}
+
+func needsClock(k wire.Kind) bool {
+	info, _ := k.Info()
+	return info.NeedsClock
 }
 
 // mayOverlap: the server cannot keep this run apart from others: it forgot it, its agent lost the folder or lives
@@ -263,10 +315,10 @@ func (s *server) checkList(repository string, l *list, version int, t *token) {
 	}
 }
 
-// damagedFolder: nothing but a fault of the disk damages a job.json.
+// damagedFolder: no crash damages a job.json, so that none of a job that was accepted is put aside for it.
 func (w *World) damagedFolder(m *machine, d spool.Damaged) {
 	if j, ok := w.server.jobs.Job(d.ID); ok && !w.restored && !m.copied && j.State != wire.StateQueued {
-		w.Counts.Damaged++
+		w.violate("J4", "%s finds the folder of %s damaged: %s", m.name, w.name(d.ID), d.Reason)
 	}
 }
 
@@ -357,8 +409,10 @@ func (w *World) checkResult(id string, t *truth, j job.Job) {
 func (w *World) count(j job.Job) {
 	c := &w.Counts
 	switch {
-	case j.State.Success():
+	case j.State == wire.StateSucceeded:
 		c.Succeeded++
+	case j.State == wire.StateSucceededWithIssues:
+		c.WithIssues++
 	case j.ErrorCode == wire.CodeInterrupted:
 		c.Interrupted++
 	case j.State == wire.StateCanceled:
@@ -369,5 +423,7 @@ func (w *World) count(j job.Job) {
 		c.Expired++
 	case j.State == wire.StateLost:
 		c.LostJobs++
+	case j.State == wire.StateFailed:
+		c.Failed++
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"restic-manager/agent/client"
+	"restic-manager/agent/guard"
 	"restic-manager/agent/runner"
 	"restic-manager/agent/spool"
 	"restic-manager/shared/wire"
@@ -125,6 +126,9 @@ func (j *jobRun) step(e runner.Event) {
 		j.state = s
 		if w.tracing && (s.Phase != before.Phase || s.Doing != before.Doing || s.Orphan != before.Orphan) {
 			w.say("%s: %s %T: phase %s, doing %q, lease %.6s %s", j.m.name, w.name(j.id), e, s.Phase, s.Doing, s.Lease, s.Orphan)
+		}
+		if (s.Phase != before.Phase || s.Doing != before.Doing) && w.faulty(w.plan.cancelStep) {
+			w.after(w.some(time.Millisecond, 5*time.Second), func() { w.cancel(j.id) })
 		}
 		if before.Occupies() && !s.Occupies() {
 			j.changed()
@@ -285,13 +289,21 @@ func (j *jobRun) saveFailed(err error) runner.Event {
 
 // guard refuses some jobs, and those that need a right clock.
 func (j *jobRun) guard() *wire.JobError {
-	if skew := j.clockSkew(); j.info.NeedsClock && (skew == nil || skew.Abs() > wire.MaxSkew) {
-		return &wire.JobError{Code: wire.CodeClockSkew, Message: "the clock is off"}
+	if r := j.clockRefusal(); r != nil {
+		return &wire.JobError{Code: r.Code, Message: r.Message}
 	}
 	if j.m.w.r.IntN(40) == 0 {
 		return &wire.JobError{Code: wire.CodeGuard, Message: "not allowed here"}
 	}
 	return nil
+}
+
+// clockRefusal is the guard's word on the clock.
+func (j *jobRun) clockRefusal() *guard.Refusal {
+	if j.m.w.blindToClocks {
+		return nil
+	}
+	return guard.Clock(j.info.Kind, j.clockSkew())
 }
 
 // minFree is what must be free before a job starts, as runner's.
@@ -301,8 +313,8 @@ func (j *jobRun) preflight() runner.Event {
 	refuse := func(code string) runner.Event {
 		return runner.Preflighted{Refusal: &wire.JobError{Code: code, Message: "the preflight refuses"}}
 	}
-	if skew := j.clockSkew(); j.info.NeedsClock && (skew == nil || skew.Abs() > wire.MaxSkew) {
-		return refuse(wire.CodeClockSkew)
+	if r := j.clockRefusal(); r != nil {
+		return refuse(r.Code)
 	}
 	if free, err := j.store.FreeBytes(); err == nil && free < minFree {
 		return refuse(wire.CodeNoSpace)

@@ -26,6 +26,9 @@ type machine struct {
 	full    int
 	wasFull bool
 	cutTo   time.Duration // partitioned until then
+	sent    int           // counts requests
+	arrived int           // the newest that arrived
+	jumped  bool          // its clock was set
 	pids    int
 	locks   int           // counts changes of locks
 	known   time.Duration // since when it knows its repository's id; 0: not
@@ -199,13 +202,25 @@ func (m *machine) die() {
 
 func (m *machine) partition(d time.Duration) {
 	m.w.say("%s: no network for %s", m.name, d)
+	m.w.Counts.Partitions++
 	m.cutTo = max(m.cutTo, m.w.now+d)
 }
 
 // jump sets the clock to another error.
 func (m *machine) jump(off time.Duration) {
 	m.w.say("%s: the clock is set, %s off", m.name, off)
+	m.jumped = true
+	m.setClock(off)
+}
+
+func (m *machine) setClock(off time.Duration) {
 	m.off = off
+	if off != 0 {
+		m.w.Counts.WrongClocks++
+	}
+	if off.Abs() == 24*time.Hour {
+		m.w.Counts.WrongByADay++
+	}
 }
 
 // fillDisk leaves a little room on the disk for a while.

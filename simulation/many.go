@@ -3,6 +3,7 @@ package simulation
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"reflect"
 	"slices"
 	"strings"
@@ -72,11 +73,26 @@ func (r Result) Summary(took time.Duration, workers int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d histories in %s, %.1f a second with %d at once; %.0f hours of virtual time; %d broken promises\n",
 		r.Seeds, took.Round(time.Millisecond), float64(r.Seeds)/took.Seconds(), workers, r.Counts.Virtual.Hours(), len(r.Broken))
-	v := reflect.ValueOf(r.Counts)
-	for i := range v.NumField() {
-		if name := v.Type().Field(i).Name; name != "Virtual" {
-			fmt.Fprintf(&b, "%s %d  ", name, v.Field(i).Int())
+	column := 0
+	for name, n := range r.Counts.named() {
+		if column++; column%6 == 0 {
+			fmt.Fprintf(&b, "%-20s %9d\n", name, n)
+		} else {
+			fmt.Fprintf(&b, "%-20s %9d   ", name, n)
 		}
 	}
-	return b.String()
+	return strings.TrimRight(b.String(), " \n")
+}
+
+// named gives each count by its name, in the order they are declared.
+func (c Counts) named() iter.Seq2[string, int] {
+	return func(yield func(string, int) bool) {
+		v := reflect.ValueOf(c)
+		for i := range v.NumField() {
+			name := v.Type().Field(i).Name
+			if name != "Virtual" && !yield(name, int(v.Field(i).Int())) {
+				return
+			}
+		}
+	}
 }

@@ -48,6 +48,8 @@ func send[T any](p *process, what string, hold time.Duration, handle func(rep *r
 	var zero T
 	fail := func(after time.Duration) { w.after(after, func() { answer(zero, errNoReply) }) }
 	w.Counts.Requests++
+	m.sent++
+	number := m.sent
 	limit := tryLimit
 	if hold > 0 {
 		limit = hold + pollGrace
@@ -58,6 +60,10 @@ func send[T any](p *process, what string, hold time.Duration, handle func(rep *r
 		return
 	}
 	arrive := func(live bool) {
+		if number < m.arrived {
+			w.Counts.Reordered++
+		}
+		m.arrived = max(m.arrived, number)
 		w.server.arrive(m, what, live, func(rep *replica, respond func(error, func())) {
 			handle(rep, func(v T, err error) {
 				err = w.problem(what, err)
@@ -71,6 +77,7 @@ func send[T any](p *process, what string, hold time.Duration, handle func(rep *r
 		w.say("%s: %s is lost", m.name, what)
 		fail(w.giveUp())
 	case w.faulty(w.plan.late):
+		w.Counts.Late++
 		w.say("%s: %s is late", m.name, what)
 		w.after(w.between(0, latePart), func() { arrive(false) })
 		fail(w.between(0, 10*time.Second))

@@ -33,15 +33,18 @@ func (w *World) queueJob() {
 	}
 	host := w.machines[w.r.IntN(len(w.machines))].host
 	kind := pick(w, kinds...)
-	id, created, err := w.server.jobs.Create(memory.Order{HostID: host, Kind: kind, Spec: fmt.Sprintf(`{"n":%d}`, w.r.IntN(1000)),
-		TimeLimit: time.Hour, TTL: wire.QueueTTL}, memory.Key{})
+	o := memory.Order{HostID: host, Kind: kind, Spec: fmt.Sprintf(`{"n":%d}`, w.r.IntN(1000)), TimeLimit: time.Hour, TTL: wire.QueueTTL}
+	var key memory.Key
+	if w.r.IntN(4) == 0 { // of a form whose button may be pressed twice
+		key = memory.Key{Actor: "operator", Key: w.id()}
+	}
+	id, err := w.create(o, key)
 	if err != nil {
-		w.say("no %s is queued on %s: %v", kind, host, err)
 		return
 	}
-	w.asks(id, host, kind, created)
-	w.server.check("create")
-	w.server.wake()
+	if key.Key != "" {
+		w.after(w.some(10*time.Millisecond, 10*time.Minute), func() { w.createAgain(o, key, id) })
+	}
 	if w.r.IntN(4) == 0 { // several at once, as when all are told to back up now
 		w.after(w.between(0, time.Second), w.queueJob)
 	}
@@ -50,6 +53,28 @@ func (w *World) queueJob() {
 	}
 	if w.r.IntN(5) == 0 {
 		w.after(w.between(time.Minute, 10*time.Minute), func() { w.retry(id) })
+	}
+}
+
+func (w *World) create(o memory.Order, key memory.Key) (id string, err error) {
+	w.server.operate("create", func() {
+		var created bool
+		if id, created, err = w.server.jobs.Create(o, key); err != nil {
+			w.say("no %s is queued on %s: %v", o.Kind, o.HostID, err)
+			return
+		}
+		w.asks(id, o.HostID, o.Kind, created)
+	})
+	return id, err
+}
+
+// createAgain asks the same with the same key: it is the same job.
+func (w *World) createAgain(o memory.Order, key memory.Key, id string) {
+	if !w.server.works() || w.restored {
+		return
+	}
+	if again, err := w.create(o, key); err == nil && again != id {
+		w.violate("A1", "one key makes %s and %s", w.name(id), w.name(again))
 	}
 }
 
@@ -70,35 +95,44 @@ func (w *World) cancel(id string) {
 		w.after(10*time.Second, func() { w.cancel(id) })
 		return
 	}
-	if err := w.server.jobs.Cancel(id); err != nil {
-		return
-	}
-	w.say("%s is canceled", w.name(id))
-	w.truth[id].cancels = append(w.truth[id].cancels, w.now)
-	w.server.check("cancel")
-	w.server.wake()
+	was, _ := w.server.jobs.Job(id)
+	w.server.operate("cancel", func() {
+		if err := w.server.jobs.Cancel(id); err != nil {
+			return
+		}
+		w.say("%s is canceled while it is %s", w.name(id), was.State)
+		w.truth[id].cancels = append(w.truth[id].cancels, w.now)
+		switch was.State {
+		case wire.StateQueued:
+			w.Counts.CancelsQueued++
+		case wire.StateAccepted:
+			w.Counts.CancelsAccepted++
+		case wire.StateRunning:
+			w.Counts.CancelsRunning++
+		}
+	})
 }
 
 func (w *World) retry(id string) {
 	if !w.server.works() {
 		return
 	}
-	again, err := w.server.jobs.Retry(id, memory.Key{})
-	if err != nil {
-		return
-	}
-	t := w.truth[id]
-	w.asks(again, t.host, t.kind, w.truth[again] == nil)
-	w.server.check("retry")
-	w.server.wake()
+	w.server.operate("retry", func() {
+		again, err := w.server.jobs.Retry(id, memory.Key{})
+		if err != nil {
+			return
+		}
+		if t := w.truth[id]; w.truth[again] == nil {
+			w.Counts.Retries++
+			w.asks(again, t.host, t.kind, true)
+		}
+	})
 }
 
 func (w *World) revoke(host string) {
 	w.say("%s is revoked", host)
 	w.Counts.Revoked++
-	_ = w.server.jobs.Revoke(host)
-	w.server.check("revoke")
-	w.server.wake()
+	w.server.operate("revoke", func() { _ = w.server.jobs.Revoke(host) })
 }
 
 // seeToAlarms: after a while somebody switches the copy off and clears the alarm.
@@ -110,9 +144,7 @@ func (w *World) seeToAlarms() {
 		if h.Boots.Alarm && (w.healed || w.r.IntN(5) == 0) {
 			w.switchOffCopies(h.ID)
 			w.say("the alarm of %s is cleared", h.ID)
-			_ = w.server.jobs.ClearAlarm(h.ID)
-			w.server.check("alarm")
-			w.server.wake()
+			w.server.operate("alarm", func() { _ = w.server.jobs.ClearAlarm(h.ID) })
 		}
 	}
 }
@@ -142,7 +174,7 @@ func (m *machine) copyDisk() {
 	if m.dead {
 		return
 	}
-	w.Counts.Clones++
+	w.Counts.DiskCopies++
 	c := w.copyOf(m)
 	c.powered = false
 	keeps := w.r.IntN(100)
@@ -169,7 +201,7 @@ func (m *machine) copyLiving() {
 	if m.dead || !m.powered {
 		return
 	}
-	w.Counts.Clones++
+	w.Counts.LivingCopies++
 	c := w.copyOf(m)
 	w.say("%s is a living copy of %s", c.name, m.name)
 	for _, s := range slices.Clone(m.supers) {

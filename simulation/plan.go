@@ -22,6 +22,7 @@ type plan struct {
 	dead                                                                       int
 	skew                                                                       bool
 	slowStart                                                                  float64 // of supervisors
+	cancelStep                                                                 float64 // of a job, per change of what its agent does
 }
 
 // latePart is how late a message may come whose sender has given up.
@@ -31,7 +32,7 @@ const latePart = 65 * time.Second
 func (w *World) draw() {
 	p := plan{hosts: 2 + w.r.IntN(3), jobs: 6 + w.r.IntN(14), faulty: 25 * time.Minute}
 	if p.calm = w.r.IntN(10) == 0; p.calm {
-		p.rtt = 40 * time.Millisecond
+		p.rtt, p.cancelStep = 40*time.Millisecond, pick(w, 0, 0.02)
 		w.plan = p
 		return
 	}
@@ -45,7 +46,7 @@ func (w *World) draw() {
 	p.wipes, p.coldCopies, p.livingCopies = pick(w, 0, 0, 0, 0, 1, 2), pick(w, 0, 0, 0, 0, 0, 1), pick(w, 0, 0, 0, 0, 0, 1)
 	p.restores, p.dead = pick(w, 0, 0, 0, 0, 0, 1, 2), pick(w, 0, 0, 0, 0, 0, 0, 0, 1)
 	p.skew = w.r.IntN(3) == 0
-	p.slowStart = pick(w, 0, 0, 0.1, 0.3)
+	p.slowStart, p.cancelStep = pick(w, 0, 0, 0.1, 0.3), pick(w, 0, 0.005, 0.03)
 	w.plan = p
 }
 
@@ -75,7 +76,7 @@ func (w *World) faults() {
 	at(p.coldCopies, some(func(m *machine) { m.copyDisk() }))
 	at(p.livingCopies, some(func(m *machine) { m.copyLiving() }))
 	at(p.jumps, some(func(m *machine) { m.jump(w.drawSkew()) }))
-	at(p.dead, some(func(m *machine) { m.die() }))
+	at(p.dead, some(func(m *machine) { w.Counts.Dead++; m.die() }))
 	at(p.revokes, func() { w.revoke(w.machines[w.r.IntN(len(w.machines))].host) })
 	at(p.restores, w.server.restore)
 }

@@ -34,7 +34,7 @@ func newWorld(seed uint64, trace bool) *World {
 		m := w.newMachine(fmt.Sprintf("m%d", i+1), host, w.repos[len(w.repos)-1])
 		w.names[host] = m.name
 		if w.plan.skew {
-			m.off = w.drawSkew()
+			m.setClock(w.drawSkew())
 		}
 		w.server.jobs.AddHost(host)
 		m.startAgent(w.between(0, 30*time.Second))
@@ -100,7 +100,9 @@ func (w *World) heal() {
 		m.cutTo, m.full = 0, 0
 		m.disk.SetCapacity(-1)
 		if !m.dead {
-			m.jump(0)
+			if !w.blindToClocks {
+				m.jump(0)
+			}
 			m.powerOn()
 		}
 	}

@@ -30,6 +30,7 @@ type server struct {
 	flushed  map[string]time.Duration // the same, as far as it is durable
 	online   map[string]bool
 	alarmed  map[string]bool
+	audited  int // rows of the audit trail that were looked at
 }
 
 // database is all that is durable.
@@ -193,6 +194,7 @@ func (s *server) arrive(m *machine, what string, live bool, handle func(*replica
 		}
 	}
 	if w.faulty(w.plan.crash / 2) {
+		w.Counts.KilledBeforeCommit++
 		s.crash(rep, "before the commit of "+what+" of "+m.name)
 		lost()
 		return
@@ -200,6 +202,7 @@ func (s *server) arrive(m *machine, what string, live bool, handle func(*replica
 	dies := w.faulty(w.plan.crash / 2)
 	handle(rep, func(err error, answer func()) {
 		if dies && rep.up {
+			w.Counts.KilledAfterCommit++
 			s.crash(rep, "after the commit of "+what+" of "+m.name)
 		}
 		if !rep.up {
@@ -230,7 +233,6 @@ func (s *server) refuses(host string) error {
 func (s *server) crash(rep *replica, why string) {
 	w := s.w
 	w.say("server %s is killed %s", rep.name, why)
-	w.Counts.ServerCrashes++
 	s.stop(rep)
 	w.after(w.between(500*time.Millisecond, 20*time.Second), func() { s.start(rep) })
 }
@@ -269,6 +271,7 @@ func (s *server) outage() {
 
 func (s *server) bothAway(d time.Duration) {
 	s.w.say("both servers are away for %s", d)
+	s.w.Counts.BothAway++
 	for _, r := range s.replicas {
 		s.stop(r)
 	}
@@ -281,6 +284,7 @@ func (s *server) bothAway(d time.Duration) {
 
 func (s *server) databaseAway(d time.Duration) {
 	s.w.say("the database is away for %s", d)
+	s.w.Counts.DatabaseAway++
 	s.away++
 	s.outage()
 	s.w.after(d, func() {
@@ -316,6 +320,7 @@ func (s *server) restore() {
 		}
 	}
 	clear(s.online)
+	s.audited = len(s.jobs.Trail())
 	s.seen, s.flushed = maps.Clone(s.heard), maps.Clone(s.heard)
 	w.outages = append(w.outages, span{s.backedUp, w.now}) // its last sweep is as old
 }
@@ -536,6 +541,7 @@ func (s *server) commit(host, name, repository string, version int) error {
 	}
 	s.checkList(repository, l, version, t)
 	s.order++
+	s.w.Counts.Lists++
 	l.order, l.version, l.drawn = s.order, version, t.drawn
 	t.committed = true
 	return nil

@@ -37,16 +37,29 @@ type World struct {
 	Counts   Counts
 
 	tracing bool
-	trace   []string
+	// blindToClocks: no agent refuses anything by its clock, and no clock is set at the end of the faults.
+	blindToClocks bool
+	trace         []string
 	// Violation is the first broken promise; empty: none was.
 	Violation string
 }
 
 // Counts say where a history has been.
 type Counts struct {
-	Jobs, Runs, Requests, Duplicates, Lost, AgentKills, SupervisorKills, PowerCuts, ServerCrashes, Restores, Clones, Wipes, FullDisks, Revoked, Alarms int
-	Interrupted, Succeeded, Canceled, Rejected, Expired, LostJobs, Lines, Damaged, Aside                                                               int
-	Virtual                                                                                                                                            time.Duration
+	// What happened, and where it went.
+	Jobs, Retries, Runs, ExclusiveRuns, TwoLanes, Neighbours                          int
+	Interrupted, Succeeded, WithIssues, Failed, Canceled, Rejected, Expired, LostJobs int
+	Requests, Lines, Lists, AuditRows, Aside                                          int
+	// Faults of the network.
+	Lost, Duplicates, Late, Reordered, Partitions int
+	// Faults of the hosts.
+	AgentKills, SupervisorKills, PowerCuts, Wipes, FullDisks, DiskCopies, LivingCopies int
+	Dead, WrongClocks, WrongByADay, Revoked, Alarms                                    int
+	// Faults of the server.
+	KilledBeforeCommit, KilledAfterCommit, BothAway, DatabaseAway, Restores int
+	// Cancels, by what the job was then.
+	CancelsQueued, CancelsAccepted, CancelsRunning int
+	Virtual                                        time.Duration
 }
 
 // span is a while.

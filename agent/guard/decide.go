@@ -135,20 +135,21 @@ func (p *policy) options(spec wire.Spec, _ Facts) *Refusal {
 	return nil
 }
 
-// clock refuses what restic decides by the local clock, when that clock is off: it calls a lock stale by
-// its age (restic: internal/repository/lock_file.go).
-func (p *policy) clock(spec wire.Spec, f Facts) *Refusal {
-	kind := spec.Kind()
+func (p *policy) clock(spec wire.Spec, f Facts) *Refusal { return Clock(spec.Kind(), f.Skew) }
+
+// Clock refuses what restic decides by the local clock, when that clock is off: it calls a lock stale by
+// its age (restic: internal/repository/lock_file.go). skew nil is a clock that was not compared.
+func Clock(kind wire.Kind, skew *time.Duration) *Refusal {
 	if info, _ := kind.Info(); !info.NeedsClock {
 		return nil
 	}
-	if f.Skew == nil {
+	if skew == nil {
 		return &Refusal{Code: wire.CodeClockSkew, Rule: "clock",
 			Message: fmt.Sprintf("%s needs a clock that was compared with the server's, and it was not yet; try again", kind)}
 	}
-	if f.Skew.Abs() > wire.MaxSkew {
+	if skew.Abs() > wire.MaxSkew {
 		return &Refusal{Code: wire.CodeClockSkew, Rule: "clock",
-			Message: fmt.Sprintf("the clock of this host is off by %s, and %s is refused above %s: set the clock (timedatectl set-ntp true)", f.Skew.Abs().Round(time.Second), kind, wire.MaxSkew)}
+			Message: fmt.Sprintf("the clock of this host is off by %s, and %s is refused above %s: set the clock (timedatectl set-ntp true)", skew.Abs().Round(time.Second), kind, wire.MaxSkew)}
 	}
 	return nil
 }

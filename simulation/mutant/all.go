@@ -21,7 +21,7 @@ const (
 var All = []Mutant{
 	// Taking a job.
 	{Name: "accept-any-state", Rule: "only a queued job is accepted", Edits: []Edit{{agentRules,
-		"case j.State != wire.StateQueued:", "case j.State != wire.StateQueued && !j.Active():"}}},
+		"case j.State != wire.StateQueued:", "case false:"}}},
 	{Name: "accept-old-delivery", Rule: "an accept of a delivery that is over takes nothing", Edits: []Edit{{agentRules,
 		"case j.Delivery != e.Delivery:", "case false:"}}},
 	{Name: "accept-not-idempotent", Rule: "the same lease gets the same answer to accept", Edits: []Edit{{agentRules,
@@ -37,7 +37,7 @@ var All = []Mutant{
 	{Name: "offer-any-process", Rule: "only the newest process is offered jobs", Edits: []Edit{{offerRules,
 		"if !v.Newest || v.Closed {", "if v.Closed {"}}},
 	{Name: "exclusive-starves", Rule: "no shared job passes an older exclusive one", Edits: []Edit{{offerRules,
-		"if w.Number < j.Number && w.yields(now) {", "if false {"}}},
+		"if w.Number < j.Number && w.yields(now) {", "if w.Number < j.Number && w.yields(now) && false {"}}},
 	{Name: "create-not-durable", Rule: "the folder is durable before accept", Edits: []Edit{{storeFile,
 		"\t\treturn s.disk.SyncDir(s.path(jobsDir))\n\t}()", "\t\treturn nil\n\t}()"}}},
 

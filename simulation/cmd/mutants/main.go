@@ -49,7 +49,9 @@ func run(seeds, enough int, only string) error {
 		}
 		r, err := try(m, root, dir, seeds, enough)
 		if err != nil {
-			return err
+			fmt.Fprintln(os.Stderr, err)
+			missed = append(missed, m.Name)
+			continue
 		}
 		fmt.Printf("| %s | %s | %d of %d | %s | %s |\n", m.Rule, m.Name, r.noticed, r.ran, r.promises, r.first)
 		if (r.noticed == 0) != (m.Stays != "") {
