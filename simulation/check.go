@@ -15,7 +15,8 @@ import (
 // check holds the promises of the server's tables after a transaction: J1, J3 and J6.
 func (s *server) check(what string) {
 	w := s.w
-	jobs := s.jobs.Jobs()
+	s.scratch = s.jobs.AppendJobs(s.scratch[:0])
+	jobs := s.scratch
 	changed := false
 	for _, j := range jobs {
 		was, known := s.shadow[j.ID]

@@ -26,6 +26,7 @@ type server struct {
 	backedUp time.Duration
 	heard    map[string]time.Duration // flushed, when the backup was made
 	shadow   map[string]job.Job       // as the last check saw them
+	scratch  []job.Job                // of check
 	seen     map[string]time.Duration // when each host was heard
 	flushed  map[string]time.Duration // the same, as far as it is durable
 	online   map[string]bool

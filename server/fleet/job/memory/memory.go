@@ -119,12 +119,14 @@ func (s *Store) Job(id string) (job.Job, bool) {
 }
 
 // Jobs are all jobs in the order they were queued.
-func (s *Store) Jobs() []job.Job {
-	all := make([]job.Job, 0, len(s.queue))
+func (s *Store) Jobs() []job.Job { return s.AppendJobs(make([]job.Job, 0, len(s.queue))) }
+
+// AppendJobs appends them to a slice that the caller may use again.
+func (s *Store) AppendJobs(to []job.Job) []job.Job {
 	for _, id := range s.queue {
-		all = append(all, s.jobs[id].Job)
+		to = append(to, s.jobs[id].Job)
 	}
-	return all
+	return to
 }
 
 // Restart forgets what a server keeps in memory only: signs of life, renewals and progress that no Flush has
