@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"slices"
@@ -388,7 +389,8 @@ func (j *jobRun) putAside(why string, tries int) {
 		return
 	}
 	j.m.w.say("%s: the folder of %s is not put aside: %v", j.m.name, j.m.w.name(j.id), err)
-	if tries < 30 {
+	j.m.notAside = true
+	if errors.Is(err, spool.ErrLocked) && tries < 30 {
 		j.after(time.Second, func() { j.putAside(why, tries+1) })
 	}
 }

@@ -29,9 +29,11 @@ type machine struct {
 	sent    int           // counts requests
 	arrived int           // the newest that arrived
 	jumped  bool          // its clock was set
-	pids    int
-	locks   int           // counts changes of locks
-	known   time.Duration // since when it knows its repository's id; 0: not
+	// notAside: a folder could not be put aside; the agent tries it again at its next start.
+	notAside bool
+	pids     int
+	locks    int           // counts changes of locks
+	known    time.Duration // since when it knows its repository's id; 0: not
 }
 
 const stateDir = "/state"

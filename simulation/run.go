@@ -104,6 +104,9 @@ func (w *World) heal() {
 				m.jump(0)
 			}
 			m.powerOn()
+			if m.notAside {
+				m.killAgent("restarted")
+			}
 		}
 	}
 }

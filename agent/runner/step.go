@@ -93,7 +93,7 @@ type State struct {
 	Allowed bool
 	Ready   bool
 	// Resume: resume must be answered before anything else is said about the job. Tries are the old
-	// leases this round has yet to try, the newest last. NotBefore puts the next try off.
+	// leases this round has yet to try, the next one last. NotBefore puts the next try off.
 	Resume    bool
 	Tries     []string
 	NotBefore time.Time
@@ -239,7 +239,7 @@ func (s *State) stopShipping(out []Action) []Action {
 	return append(out, StopShipping{})
 }
 
-// advanceResume asks the server with the newest lease not yet tried in this round. The round's new lease
+// advanceResume asks the server with the next old lease of this round. The round's new lease
 // is durable before it is sent, and is the job's from then on.
 func (s State) advanceResume(out []Action, now time.Time, random string) (State, []Action) {
 	if now.Before(s.NotBefore) {
@@ -247,7 +247,7 @@ func (s State) advanceResume(out []Action, now time.Time, random string) (State,
 	}
 	out = s.stopShipping(out)
 	if len(s.Tries) == 0 {
-		s.Tries = slices.Clone(s.Leases)
+		s.Tries = tries(s.Leases)
 		s.Lease = random
 		s.Leases = append(s.Leases, random)
 		out = append(out, Save{Durable: s.Durable})
@@ -257,6 +257,18 @@ func (s State) advanceResume(out []Action, now time.Time, random string) (State,
 	s.Tries = s.Tries[:last]
 	s.Doing = Resuming
 	return s, append(out, Resume{Old: old, New: s.Lease})
+}
+
+// tries are the old leases of a round, the first to be tried last: the newest, which it is nearly always, then all
+// from the oldest on. A resume of an earlier process may come late and move the server from an older lease to a
+// newer one between two tries, never back: going upwards meets it.
+func tries(leases []string) []string {
+	all := slices.Clone(leases)
+	if newest := len(all) - 1; newest > 0 {
+		slices.Reverse(all)
+		all = append(all, leases[newest])
+	}
+	return all
 }
 
 // advanceBefore leads a job that never ran to its start or its refusal.

@@ -285,6 +285,32 @@ func TestWhatAKilledAgentLeftIsDurableOnceItIsTakenUp(t *testing.T) {
 	}
 }
 
+// TestStateFolderOfAKilledAgentIsDurable kills the first agent of a machine at each write of its Open; the next one
+// works on what is there, and the power goes.
+func TestStateFolderOfAKilledAgentIsDurable(t *testing.T) {
+	for n := 1; ; n++ {
+		c := newClock()
+		m := NewMemory(c.now)
+		m.FailWrites(func(i int, _ string) error {
+			if i >= n {
+				return errPower
+			}
+			return nil
+		})
+		_, failed := Open(m, testDir, c.now)
+		m.FailWrites(nil)
+		m.ReleaseLocks()
+		create(t, reopen(t, m, c), wire.PhaseRunning)
+		m.Crash(nil)
+		if found, _, err := reopen(t, m, c).Scan(); err != nil || len(found) != 1 {
+			t.Errorf("killed at write %d: got %d jobs after the power cut, %v; want 1", n, len(found), err)
+		}
+		if failed == nil {
+			return
+		}
+	}
+}
+
 // TestAKeptFinishIsDurableBeforeItsFolderGoes: the agent was killed between the link and its being durable; the
 // next one settles the job, and the power goes.
 func TestAKeptFinishIsDurableBeforeItsFolderGoes(t *testing.T) {

@@ -87,7 +87,8 @@ func exists(d Disk, path string) (bool, error) {
 	return err == nil, err
 }
 
-// mkdir makes a folder durable where there is none; parent must exist.
+// mkdir makes a folder where there is none, and makes it durable: also one that is there, for a process that was
+// killed may have made it a moment ago. parent must exist.
 func mkdir(d Disk, path, parent string) error {
 	if err := d.Mkdir(path); err != nil {
 		if !errors.Is(err, fs.ErrExist) {
@@ -95,6 +96,9 @@ func mkdir(d Disk, path, parent string) error {
 		}
 		if _, err := d.List(path); err != nil { // follows links, unlike Stat
 			return fmt.Errorf("%s is not a folder of this user; move it away: %w", path, err)
+		}
+		if err := d.SyncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err // whoever may not even read the parent made nothing in it
 		}
 		return nil
 	}
