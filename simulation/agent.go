@@ -311,6 +311,7 @@ func (a *agent) ask() {
 			return
 		}
 		a.attempt, a.mark = 0, reply.Mark
+		s.olderHeard(host, q.Boot)
 		a.deliver(reply)
 	})
 }

@@ -72,6 +72,104 @@ func sameHost(a, b memory.Host) bool {
 	return a.RevokedAt.Equal(b.RevokedAt) && a.Boots.Alarm == b.Boots.Alarm && a.Tie == b.Tie
 }
 
+// fenced is J2 of one call: a lease that is over changes nothing.
+func fenced[T any](s *server, id, lease, what string, call func() (T, error)) (T, error) {
+	was, _ := s.jobs.Job(id)
+	had := s.lines(id)
+	v, err := call()
+	if is, _ := s.jobs.Job(id); (is != was || s.lines(id) != had) && was.Lease != lease {
+		s.w.violate("J2", "%s changes by %s with the lease %.6s, and it has %.6s", s.w.name(id), what, lease, was.Lease)
+	}
+	return v, err
+}
+
+func (s *server) lines(id string) int64 {
+	if l := s.logs[id]; l != nil {
+		return l.NextLine
+	}
+	return 1
+}
+
+// accept is fleet's, and J2 of it: a delivery that is over takes nothing, and who has the job is told so again.
+func (s *server) accept(host, id string, r wire.AcceptRequest) (wire.AcceptReply, error) {
+	was, _ := s.jobs.Job(id)
+	reply, err := s.jobs.Accept(host, id, r)
+	is, _ := s.jobs.Job(id)
+	switch {
+	case was.State == wire.StateQueued && is.State == wire.StateAccepted && was.Delivery != r.Delivery:
+		s.w.violate("J2", "delivery %d of %s takes delivery %d", r.Delivery, s.w.name(id), was.Delivery)
+	case was.Active() && was.HostID == host && was.Lease == r.Lease && err != nil:
+		s.w.violate("J5", "%s is accepted with the lease %.6s, which is then refused: %v", s.w.name(id), r.Lease, err)
+	}
+	return reply, err
+}
+
+// checkOffer is what holds of each offer: J2, only the newest process gets one, and none under an alarm; J3, nothing
+// holds the repository or the lane; J5, no shared job passes an older exclusive one.
+func (s *server) checkOffer(host string, q wire.PollQuery, o *wire.Offer) {
+	w := s.w
+	if o == nil {
+		return
+	}
+	h, _ := s.jobs.Host(host)
+	if h.Boots.Alarm || h.Boots.Newest.ID != q.Boot {
+		w.violate("J2", "%s is offered to an older process, or under an alarm", w.name(o.JobID))
+	}
+	offered, _ := s.jobs.Job(o.JobID)
+	key := job.HoldKey(host, h.Tie.ID)
+	shared := false
+	for _, j := range s.jobs.Jobs() {
+		if j.ID != o.JobID && j.Holding && j.HoldKey == key {
+			shared = true
+			if job.Excludes(j.Hold(), offered.Hold()) {
+				w.violate("J3", "%s is offered while %s holds the repository", w.name(o.JobID), w.name(j.ID))
+			}
+		}
+		if j.Active() && j.HostID == host && j.Lane() == offered.Lane() {
+			w.violate("J3", "%s is offered while %s is in its lane", w.name(o.JobID), w.name(j.ID))
+		}
+	}
+	if shared && offered.Hold() == wire.HoldShared {
+		s.checkOrder(offered, key)
+	}
+}
+
+// checkOrder: an exclusive job that waits for shared ones, and could run but for them, is not passed for an hour.
+func (s *server) checkOrder(passes job.Job, key string) {
+	jobs := s.jobs.Jobs()
+	for _, j := range jobs {
+		h, _ := s.jobs.Host(j.HostID)
+		waits := j.State == wire.StateQueued && j.Hold() == wire.HoldExclusive && j.Number < passes.Number && !j.WaitingSince.IsZero() &&
+			s.w.clock().Sub(j.WaitingSince) < wire.HoldAfterSilence && job.HoldKey(j.HostID, h.Tie.ID) == key
+		busy := slices.ContainsFunc(jobs, func(o job.Job) bool { return o.Active() && o.HostID == j.HostID && o.Lane() == j.Lane() })
+		if waits && h.Online && !h.Boots.Alarm && !busy {
+			s.w.violate("J5", "%s passes %s, which only shared jobs keep", s.w.name(passes.ID), s.w.name(j.ID))
+		}
+	}
+}
+
+// older counts the polls of one process that were answered since a newer one said hello.
+type older struct {
+	boot, newest string
+	polls        int
+}
+
+// olderHeard is J6: who lives beside a newer process is soon known to.
+func (s *server) olderHeard(host, boot string) {
+	h, _ := s.jobs.Host(host)
+	o := s.olders[host]
+	if boot == h.Boots.Newest.ID || h.Boots.Alarm {
+		return
+	}
+	if o.boot != boot || o.newest != h.Boots.Newest.ID {
+		o = older{boot: boot, newest: h.Boots.Newest.ID}
+	}
+	if o.polls++; o.polls > 3 {
+		s.w.violate("J6", "two processes of %s live, and there is no alarm", s.w.names[host])
+	}
+	s.olders[host] = o
+}
+
 // checkTrail is the rest of A1: what agents do and what time does writes no row.
 func (s *server) checkTrail(what string) {
 	trail := s.jobs.Trail()
@@ -333,6 +431,13 @@ func (w *World) putAside(m *machine, id, why string) {
 	}
 	if j.ErrorCode != wire.CodeHostRevoked && j.ErrorCode != wire.CodeSilent && !w.wiped(m.host) {
 		w.violate("L1", "the folder of %s is put aside without need: %s", w.name(id), why)
+	}
+}
+
+// notRun: what the ledger knows is not run again; nothing is in it that never ran, but for what was put aside.
+func (w *World) notRun(m *machine, id string) {
+	if t := w.truth[id]; len(t.runs) == 0 && !w.restored && !m.copied {
+		w.violate("J4", "%s does not run %s, which never ran", m.name, w.name(id))
 	}
 }
 

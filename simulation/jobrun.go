@@ -184,6 +184,9 @@ func (j *jobRun) do(a runner.Action) runner.Event {
 	case runner.FollowListing:
 		j.list(false)
 	case runner.MakeFinish:
+		if a.From == runner.FromLedger {
+			w.notRun(m, j.id)
+		}
 		f := runner.Finisher{Folder: j.folder, Store: j.store, Riding: j.riding, Now: m.clock().UTC(), Log: silent}
 		j.finish = f.Make(a, j.state)
 	case runner.Remove:
@@ -209,7 +212,7 @@ func (j *jobRun) await(a runner.Action) {
 		j.report(a, w.between(0, 50*time.Millisecond), func() runner.Event { return runner.Guarded{Refusal: j.guard()} })
 	case runner.Accept:
 		ask(j, a, "accept of "+name, func() (wire.AcceptReply, error) {
-			return s.jobs.Accept(host, j.id, wire.AcceptRequest{Lease: a.Lease, Delivery: a.Delivery})
+			return s.accept(host, j.id, wire.AcceptRequest{Lease: a.Lease, Delivery: a.Delivery})
 		}, func(_ wire.AcceptReply, answer runner.Answer, rest time.Duration) runner.Event {
 			return runner.Accepted{Answer: answer, RetryAfter: rest}
 		})
@@ -218,7 +221,9 @@ func (j *jobRun) await(a runner.Action) {
 	case runner.Start:
 		lease := j.state.Lease
 		ask(j, a, "start of "+name, func() (wire.Empty, error) {
-			return wire.Empty{}, s.jobs.Start(host, j.id, lease, wire.StartRequest{StartNonce: a.Nonce, RepositoryID: a.RepositoryID})
+			return fenced(s, j.id, lease, "start", func() (wire.Empty, error) {
+				return wire.Empty{}, s.jobs.Start(host, j.id, lease, wire.StartRequest{StartNonce: a.Nonce, RepositoryID: a.RepositoryID})
+			})
 		}, func(_ wire.Empty, answer runner.Answer, rest time.Duration) runner.Event {
 			return runner.StartAnswered{Answer: answer, RetryAfter: rest}
 		})

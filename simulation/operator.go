@@ -45,6 +45,13 @@ func (w *World) queueJob() {
 	if key.Key != "" {
 		w.after(w.some(10*time.Millisecond, 10*time.Minute), func() { w.createAgain(o, key, id) })
 	}
+	if w.r.IntN(6) == 0 { // all hosts at once, as a schedule does it
+		for _, m := range w.machines {
+			w.after(w.between(0, 30*time.Millisecond), func() {
+				_, _ = w.create(memory.Order{HostID: m.host, Kind: kind, Spec: "{}", TimeLimit: time.Hour, TTL: wire.QueueTTL}, memory.Key{})
+			})
+		}
+	}
 	if w.r.IntN(4) == 0 { // several at once, as when all are told to back up now
 		w.after(w.between(0, time.Second), w.queueJob)
 	}
@@ -83,9 +90,15 @@ func (w *World) asks(id, host string, kind wire.Kind, created bool) {
 	if !created {
 		return
 	}
+	alone := true
+	for _, before := range w.asked {
+		if t := w.truth[before]; w.now-t.created < 2*time.Second {
+			alone, t.free = false, false
+		}
+	}
 	w.asked = append(w.asked, id)
 	w.names[id] = fmt.Sprintf("job %d (%s)", len(w.asked), kind)
-	w.truth[id] = &truth{kind: kind, host: host, created: w.now, free: w.server.idle(host, id)}
+	w.truth[id] = &truth{kind: kind, host: host, created: w.now, free: alone && w.server.idle(host, id)}
 	w.Counts.Jobs++
 	w.say("%s is queued on %s", w.name(id), host)
 }
@@ -127,6 +140,16 @@ func (w *World) retry(id string) {
 			w.asks(again, t.host, t.kind, true)
 		}
 	})
+}
+
+// revocable is a host to revoke: one at work, if there is one, or any.
+func (w *World) revocable() string {
+	for _, m := range w.machines {
+		if slices.ContainsFunc(m.supers, func(s *supervisor) bool { return s.run != nil && s.run.living() }) {
+			return m.host
+		}
+	}
+	return w.machines[w.r.IntN(len(w.machines))].host
 }
 
 func (w *World) revoke(host string) {

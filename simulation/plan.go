@@ -30,7 +30,7 @@ const latePart = 65 * time.Second
 
 // draw makes the plan of a seed.
 func (w *World) draw() {
-	p := plan{hosts: 2 + w.r.IntN(3), jobs: 6 + w.r.IntN(14), faulty: 25 * time.Minute}
+	p := plan{hosts: 2 + w.r.IntN(3), jobs: 4 + w.r.IntN(12), faulty: 25 * time.Minute}
 	if p.calm = w.r.IntN(10) == 0; p.calm {
 		p.rtt, p.cancelStep = 40*time.Millisecond, pick(w, 0, 0.02)
 		w.plan = p
@@ -77,7 +77,7 @@ func (w *World) faults() {
 	at(p.livingCopies, some(func(m *machine) { m.copyLiving() }))
 	at(p.jumps, some(func(m *machine) { m.jump(w.drawSkew()) }))
 	at(p.dead, some(func(m *machine) { w.Counts.Dead++; m.die() }))
-	at(p.revokes, func() { w.revoke(w.machines[w.r.IntN(len(w.machines))].host) })
+	at(p.revokes, func() { w.revoke(w.revocable()) })
 	at(p.restores, w.server.restore)
 }
 

@@ -32,6 +32,7 @@ type server struct {
 	online   map[string]bool
 	alarmed  map[string]bool
 	audited  int // rows of the audit trail that were looked at
+	olders   map[string]older
 }
 
 // database is all that is durable.
@@ -93,7 +94,7 @@ type parked struct {
 const tellAgain = 5 * time.Second
 
 func newServer(w *World) *server {
-	s := &server{w: w, shadow: map[string]job.Job{}, seen: map[string]time.Duration{}, flushed: map[string]time.Duration{}, online: map[string]bool{}, alarmed: map[string]bool{}}
+	s := &server{w: w, shadow: map[string]job.Job{}, seen: map[string]time.Duration{}, flushed: map[string]time.Duration{}, online: map[string]bool{}, olders: map[string]older{}, alarmed: map[string]bool{}}
 	s.database = database{jobs: memory.New(w.clock, w.id), logs: map[string]*serverLog{}, lists: map[string]*list{}, tokens: map[string]*token{}}
 	for _, name := range []string{"A", "B"} {
 		s.replicas = append(s.replicas, &replica{name: name, up: true, told: map[string]time.Duration{}})
@@ -354,6 +355,7 @@ func (s *server) look() {
 				continue
 			}
 			reply, err := s.jobs.Look(p.host, p.q)
+			s.checkOffer(p.host, p.q, reply.Offer)
 			if reply, end := s.tell(rep, p, reply, err); end {
 				p.end(reply, err)
 			}
@@ -413,6 +415,7 @@ func (s *server) poll(rep *replica, host string, q wire.PollQuery, respond func(
 	rep.parked = slices.DeleteFunc(rep.parked, func(p *parked) bool { return p.over })
 	p := &parked{host: host, q: q, until: s.w.now + q.Wait, respond: respond}
 	reply, err := s.jobs.Poll(host, q)
+	s.checkOffer(host, q, reply.Offer)
 	reply, end := s.tell(rep, p, reply, err)
 	if end || q.Wait == 0 {
 		p.end(reply, err)
@@ -451,6 +454,10 @@ func (s *server) log(id string) *serverLog {
 
 // appendLog is fleet's AppendLog.
 func (s *server) appendLog(host, id, lease string, q wire.LogQuery, body []byte) (wire.LogReply, error) {
+	return fenced(s, id, lease, "log lines", func() (wire.LogReply, error) { return s.append(host, id, lease, q, body) })
+}
+
+func (s *server) append(host, id, lease string, q wire.LogQuery, body []byte) (wire.LogReply, error) {
 	reply, err := s.jobs.Append(host, id, lease)
 	if err != nil {
 		return reply, err
@@ -494,7 +501,7 @@ func (s *server) finish(host, id, lease string, body []byte) (wire.FinishReply, 
 		s.w.violate("finish", "a result cannot be read: %v", err)
 	}
 	before, _ := s.jobs.Job(id)
-	reply, err := s.jobs.Finish(host, id, lease, body, q)
+	reply, err := fenced(s, id, lease, "finish", func() (wire.FinishReply, error) { return s.jobs.Finish(host, id, lease, body, q) })
 	if err != nil {
 		return reply, err
 	}

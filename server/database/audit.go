@@ -65,3 +65,6 @@ func (t *Tx) Audit(a Actor, action, target string, detail map[string]any) error 
 
 // NewID is a new UUIDv7 (RFC 9562): ids sort by time of creation.
 func NewID() string { return uuid.Must(uuid.NewV7()).String() }
+
+// FirstID is not above any id.
+const FirstID = "00000000-0000-0000-0000-000000000000"

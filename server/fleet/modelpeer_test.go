@@ -161,7 +161,7 @@ func (p *sqlPeer) reset(store *memory.Store) {
 	})
 	var newest []string
 	p.read(&newest, "SELECT id FROM audit ORDER BY id DESC LIMIT 1")
-	p.since = append(newest, "00000000-0000-0000-0000-000000000000")[0]
+	p.since = append(newest, database.FirstID)[0]
 	p.Restart()
 }
 

@@ -16,13 +16,19 @@ import (
 // plan is how the engine would answer a query.
 func (x *fixture) plan(query string, args ...any) string {
 	x.t.Helper()
+	return x.planAfter(walkIndexes, query, args...)
+}
+
+// planAfter is the same, after a setting of the transaction.
+func (x *fixture) planAfter(set func(*gorm.DB) error, query string, args ...any) string {
+	x.t.Helper()
 	explain := "EXPLAIN QUERY PLAN "
 	if x.db.Postgres() {
 		explain = "EXPLAIN "
 	}
 	var words []string
 	err := x.db.Read(x.t.Context()).Transaction(func(db *gorm.DB) error {
-		if err := walkIndexes(db); err != nil {
+		if err := set(db); err != nil {
 			return err
 		}
 		rows, err := db.Raw(explain+query, args...).Rows()
