@@ -404,6 +404,13 @@ func (s *server) checkLog(id string, l *serverLog) {
 	}
 }
 
+// stopped is L1 while a log is shipped: only where two machines write one log do host and server disagree.
+func (w *World) stopped(m *machine, id, why string) {
+	if !m.copied {
+		w.violate("L1", "the log of %s is shipped no further: %s", w.name(id), why)
+	}
+}
+
 // checkList is P1: a list never gives way to an older one.
 func (s *server) checkList(repository string, l *list, version int, t *token) {
 	if version < l.version && !s.w.restored {

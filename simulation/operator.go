@@ -115,6 +115,9 @@ func (w *World) cancel(id string) {
 		}
 		w.say("%s is canceled while it is %s", w.name(id), was.State)
 		w.truth[id].cancels = append(w.truth[id].cancels, w.now)
+		if is, _ := w.server.jobs.Job(id); was.State != wire.StateRunning && is.State != wire.StateCanceled {
+			w.violate("J7", "%s was %s when it was canceled, and is %s", w.name(id), was.State, is.State)
+		}
 		switch was.State {
 		case wire.StateQueued:
 			w.Counts.CancelsQueued++

@@ -79,6 +79,7 @@ func (s *shipper) next() {
 	_, damaged := errors.AsType[*spool.DamagedError](err)
 	switch {
 	case errors.Is(err, spool.ErrBeyondLog):
+		s.m.w.stopped(s.m, s.id, "the server has more lines than the host")
 		s.end(runner.LogStopped{Why: fmt.Sprintf("the server has line %d of the log, and the log here ends before it; the folder is kept", s.cursor-1)})
 	case damaged:
 		s.end(runner.LogStopped{Why: fmt.Sprintf("the log is damaged: %v; the folder is kept", err)})
@@ -112,6 +113,9 @@ func (s *shipper) post(b spool.Batch) {
 			}
 			s.cursor = reply.NextLine
 		} else {
+			if client.Code(err) == wire.ProblemLogConflict {
+				s.m.w.stopped(s.m, s.id, "the server has other lines than the host")
+			}
 			cursor, end := runner.LogRefused(err, b.FirstLine, lease)
 			if end != nil {
 				s.end(end)
