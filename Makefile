@@ -20,6 +20,7 @@ help:
 	@echo "make simulate  histories of the rules under a virtual clock, network and disk: SEEDS=n, or SEED=s with its trace"
 	@echo "make mutants   takes each rule out and counts the histories that notice: SEEDS=n each"
 	@echo "make faults    kills, losses and full disks on the real programs, and the table of what they did: ROWS=regexp"
+	@echo "make mutants   takes each rule out and counts the histories that notice: SEEDS=n each, ONLY=regexp"
 	@echo "make bench     benchmarks, each with its baseline in the same run"
 	@echo "make build     static binaries in bin/"
 	@echo "make check     formatting, vet, module boundaries"
@@ -75,7 +76,7 @@ simulate:
 	@go run ./simulation/cmd/simulate -seeds $(SEEDS) $(if $(SEED),-seed $(SEED))
 
 mutants:
-	@go run ./simulation/cmd/mutants -seeds $(SEEDS)
+	@go run ./simulation/cmd/mutants -seeds $(SEEDS) $(if $(ONLY),-only '$(ONLY)')
 
 e2e: build faultbin
 	$(WITH) && tools/postgres with go test -race -count=1 -timeout 30m ./server/e2e/...

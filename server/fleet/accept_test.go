@@ -276,7 +276,10 @@ func (x *fixture) insertJob(tx *database.Tx, host string, kind wire.Kind) (id st
 	info, _ := kind.Info()
 	row := jobRow{ID: database.NewID(), HostID: host, Kind: kind, Lane: info.Lane, Hold: info.Hold, State: wire.StateQueued,
 		Spec: "{}", CreatedBy: "test", TimeLimitSeconds: 3600, QueuedAt: tx.Now, ExpiresAt: tx.Now.Add(wire.QueueTTL), Delivery: 1}
-	return row.ID, tx.Create(&row).Error
+	if err := tx.Create(&row).Error; err != nil {
+		return "", err
+	}
+	return row.ID, tx.Audit(tester, "job.create", "job:"+row.ID, nil)
 }
 
 // TestAcceptAgainTakesNothingBack: a repeated accept of a running job renews its lease; a cancel that comes

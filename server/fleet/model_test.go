@@ -147,6 +147,7 @@ type model struct {
 	clock *clock
 	sqls  []*sqlPeer
 	met   *met
+	made  int // sequences that were run
 }
 
 func newModel(t *testing.T, met *met) *model {
@@ -163,6 +164,7 @@ func newModel(t *testing.T, met *met) *model {
 func (m *model) run(steps []step) string {
 	m.clock.Set(newClock().now)
 	w := &world{clock: m.clock, seq: 10, past: map[string][]string{}, marks: map[string]string{}}
+	m.made++
 	made := 0
 	w.store = memory.New(w.clock.Now, func() string { made++; return fmt.Sprint("n", made) })
 	w.peers = []peer{&memoryPeer{Store: w.store, marks: newNames("mark")}}
@@ -171,7 +173,8 @@ func (m *model) run(steps []step) string {
 		w.peers = append(w.peers, p)
 	}
 	for i := range 3 {
-		id := fmt.Sprintf("0190a000-0000-7000-8000-%012x", i)
+		// Never twice: the audit trail outlives the hosts it tells of.
+		id := fmt.Sprintf("0190a000-0000-7000-%04x-%012x", 0x8000+m.made%0x4000, i)
 		w.hosts = append(w.hosts, id)
 		for _, p := range w.peers {
 			p.AddHost(id)

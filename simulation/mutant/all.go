@@ -65,24 +65,31 @@ var All = []Mutant{
 		"\t\tif in {\n", "\t\tif in && false {\n"}}},
 	{Name: "ledger-after-restic", Rule: "the ledger is entered before restic runs", Edits: []Edit{{virtualSide,
 		"\tif err := s.folder.Enter(); err != nil {", "\tif err := error(nil); err != nil {"}}},
-	{Name: "forget-kept-finish", Rule: "an id whose result is kept is known", Edits: []Edit{{storeFile,
-		"\t_, kept, err := s.keptName(id)\n\treturn kept, err\n", "\treturn false, nil\n"}}},
+	{Name: "forget-kept-finish", Rule: "an id whose result is kept is known",
+		Stays: "the ledger says the same; it is there for both of its files being lost", Edits: []Edit{{storeFile,
+			"\t_, kept, err := s.keptName(id)\n\treturn kept, err\n", "\treturn false, nil\n"}}},
 
 	// Recovering.
-	{Name: "resume-same-lease", Rule: "resume rotates the lease", Edits: []Edit{{stepRules,
-		"\t\ts.Lease = random\n\t\ts.Leases = append(s.Leases, random)\n", ""}}},
+	{Name: "resume-same-lease", Rule: "resume rotates the lease",
+		Stays: "start's nonce, the log's cursor and the result's sum make late messages of an earlier process harmless too; it tells a copy of a disk that it is not alone", Edits: []Edit{{stepRules,
+			"\t\ts.Lease = random\n\t\ts.Leases = append(s.Leases, random)\n", ""}}},
 	{Name: "resume-not-durable", Rule: "the new lease is durable before it is sent", Edits: []Edit{{stepRules,
 		"\t\tout = append(out, Save{Durable: s.Durable})\n\t}\n\tlast :=", "\t}\n\tlast :="}}},
 	{Name: "resume-newest-only", Rule: "resume is tried with each lease the job ever had", Edits: []Edit{{stepRules,
 		"s.Tries = tries(s.Leases)\n", "s.Tries = tries(s.Leases[len(s.Leases)-1:])\n"}}},
+	{Name: "resume-downwards", Rule: "a round of resumes goes upwards", Rare: true, Edits: []Edit{{stepRules,
+		"\tif newest := len(all) - 1; newest > 0 {", "\tif newest := len(all) - 1; false {"}}},
+	{Name: "folders-not-durable", Rule: "folders that are there are made durable too", Rare: true, Edits: []Edit{{"agent/spool/disk.go",
+		"if err := d.SyncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) {", "if err := error(nil); err != nil {"}}},
 	{Name: "names-not-durable", Rule: "what a killed agent left is durable before it is built on", Edits: []Edit{{storeFile,
 		"if err := s.settleNames(names); err != nil {", "if false {"}}},
 	{Name: "unborn-damaged", Rule: "what a killed Create left goes away", Edits: []Edit{{storeFile,
 		"if s.unborn(name) && s.Remove(name) == nil {", "if false {"}}},
 	{Name: "group-not-ended", Rule: "a restic without supervisor is ended before the job is", Edits: []Edit{{stepRules,
 		"case s.Launched && !s.ended() && s.Claim == ClaimGone && s.Group:", "case false:"}}},
-	{Name: "drop-any-lease", Rule: "drop is obeyed for the present lease only", Edits: []Edit{{eventRules,
-		"if e.Lease != s.Lease || s.Orphan != \"\" {", "if s.Orphan != \"\" {"}}},
+	{Name: "drop-any-lease", Rule: "drop is obeyed for the present lease only",
+		Stays: "the server drops jobs whole, and an agent hears no answer to an older poll; it costs one comparison should either change", Edits: []Edit{{eventRules,
+			"if e.Lease != s.Lease || s.Orphan != \"\" {", "if s.Orphan != \"\" {"}}},
 
 	// Time.
 	{Name: "no-requeue", Rule: "what never started is queued again when its lease runs out", Edits: []Edit{{sweepRules,
@@ -102,8 +109,9 @@ var All = []Mutant{
 		"v.Until = now.Add(wire.Amnesty)", "v.Until = now.Add(0 * wire.Amnesty)"}}},
 	{Name: "no-reconciling", Rule: "polls that do not name a running job prove its folder lost", Edits: []Edit{{offerRules,
 		"if !named[j.ID] {", "if false {"}}},
-	{Name: "reconcile-at-once", Rule: "three such polls, of a job whose lease ran out, and no fewer", Edits: []Edit{
-		{agentRules, "if j.Unnamed.Polls < UnnamedPolls {", "if j.Unnamed.Polls < 1 {"}}},
+	{Name: "reconcile-at-once", Rule: "three such polls, of a job whose lease ran out, and no fewer",
+		Stays: "no request here comes later than 65 s, and the lease is longer; it is there for those that come later still", Edits: []Edit{
+			{agentRules, "if j.Unnamed.Polls < UnnamedPolls {", "if j.Unnamed.Polls < 1 {"}}},
 
 	// Processes.
 	{Name: "boot-any-number", Rule: "a hello needs a higher boot number", Edits: []Edit{{bootRules,
@@ -146,6 +154,10 @@ var All = []Mutant{
 		"if err := r.sync(r.offset + int64(len(b.Body))); err != nil {", "if false {\n\t\tvar err error"}}},
 	{Name: "interrupted-log-not-durable", Rule: "a result without restic's own counts durable lines only", Edits: []Edit{{"agent/spool/logreader.go",
 		"\tif err == nil {\n\t\terr = file.Sync()\n\t}\n", ""}}},
+	{Name: "wrong-clock", Rule: "what restic decides by the clock is refused while that is wrong", Edits: []Edit{{"agent/guard/decide.go",
+		"\tif skew.Abs() > wire.MaxSkew {", "\tif false {"}}},
+	{Name: "cancel-unaudited", Rule: "what people change is in the audit trail (of the store in memory)", Edits: []Edit{{"server/fleet/job/memory/operator.go",
+		"\t\ts.audit(\"job.cancel\", \"job:\"+id)\n", ""}}},
 	{Name: "no-listing-token", Rule: "a list gives way to none whose token is older", Edits: []Edit{{"simulation/server.go",
 		"if l.order > t.order {", "if false {"}}},
 }

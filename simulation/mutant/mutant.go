@@ -18,6 +18,8 @@ type Mutant struct {
 	Rule string
 	// Stays says why the rule stays although no history needs it; empty: histories need it.
 	Stays string
+	// Rare: ten times as many histories are run, for few of them notice.
+	Rare  bool
 	Edits []Edit
 }
 

@@ -47,11 +47,18 @@ func run(seeds, enough int, only string) error {
 		if !pattern.MatchString(m.Name) {
 			continue
 		}
-		r, err := try(m, root, dir, seeds, enough)
+		n := seeds
+		if m.Rare {
+			n *= 10
+		}
+		r, err := try(m, root, dir, n, enough)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			missed = append(missed, m.Name)
 			continue
+		}
+		if m.Stays != "" {
+			r.promises = "stays: " + m.Stays
 		}
 		fmt.Printf("| %s | %s | %d of %d | %s | %s |\n", m.Rule, m.Name, r.noticed, r.ran, r.promises, r.first)
 		if (r.noticed == 0) != (m.Stays != "") {
