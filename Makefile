@@ -18,7 +18,6 @@ help:
 	@echo "make run       build all, start server and agent here, make a demo repository, back up a folder"
 	@echo "make test      all tests: Go with -race on SQLite and PostgreSQL, real restic of both versions"
 	@echo "make simulate  histories of the rules under a virtual clock, network and disk: SEEDS=n, or SEED=s with its trace"
-	@echo "make mutants   takes each rule out and counts the histories that notice: SEEDS=n each"
 	@echo "make faults    kills, losses and full disks on the real programs, and the table of what they did: ROWS=regexp"
 	@echo "make mutants   takes each rule out and counts the histories that notice: SEEDS=n each, ONLY=regexp"
 	@echo "make bench     benchmarks, each with its baseline in the same run"
@@ -32,12 +31,6 @@ build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/restic-manager ./server
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/restic-manager-agent ./agent
 
-# For tests alone: the programs with their failpoints, and a restic that does what a script says.
-faultbin:
-	CGO_ENABLED=0 go build -tags failpoint -trimpath -ldflags '$(LDFLAGS)' -o bin/failpoint/restic-manager ./server
-	CGO_ENABLED=0 go build -tags failpoint -trimpath -ldflags '$(LDFLAGS)' -o bin/failpoint/restic-manager-agent ./agent
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/failpoint/scripted-restic ./server/e2e/scripted
-# The programs with their failpoints, and the agent with a clock that can be set, for tests alone.
 # For tests alone: the programs with their failpoints, a restic that does what a script says, and the agent with a
 # clock that can be set.
 faultbin:
