@@ -69,7 +69,7 @@ simulate:
 	@go run ./simulation/cmd/simulate -seeds $(SEEDS) $(if $(SEED),-seed $(SEED))
 
 mutants:
-	@go run ./simulation/cmd/mutants -seeds $(SEEDS) $(if $(ONLY),-only '$(ONLY)')
+	@go run ./simulation/cmd/mutants -seeds $(SEEDS) $(if $(ONLY),-only '$(ONLY)') -write docs/simulation.md
 
 e2e: build faultbin
 	$(WITH) && tools/postgres with go test -race -count=1 -timeout 30m ./server/e2e/...

@@ -19,14 +19,15 @@ func main() {
 	seeds := flag.Int("seeds", 500, "how many histories for each rule at most")
 	enough := flag.Int("enough", 20, "how many that notice are enough")
 	only := flag.String("only", "", "only the mutants whose names match")
+	write := flag.String("write", "", "a file whose table gets the rows that are printed")
 	flag.Parse()
-	if err := run(*seeds, *enough, *only); err != nil {
+	if err := run(*seeds, *enough, *only, *write); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(seeds, enough int, only string) error {
+func run(seeds, enough int, only, write string) error {
 	pattern, err := regexp.Compile(only)
 	if err != nil {
 		return err
@@ -41,8 +42,9 @@ func run(seeds, enough int, only string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	fmt.Println("| rule taken out | mutant | noticed in | by | first seed |\n| --- | --- | --- | --- | --- |")
+	fmt.Println(head)
 	var missed []string
+	rows := map[string]string{}
 	for _, m := range mutant.All {
 		if !pattern.MatchString(m.Name) {
 			continue
@@ -60,15 +62,49 @@ func run(seeds, enough int, only string) error {
 		if m.Stays != "" {
 			r.promises = "stays: " + m.Stays
 		}
-		fmt.Printf("| %s | %s | %d of %d | %s | %s |\n", m.Rule, m.Name, r.noticed, r.ran, r.promises, r.first)
+		rows[m.Name] = fmt.Sprintf("| %s | %s | %d of %d | %s | %s |", m.Rule, m.Name, r.noticed, r.ran, r.promises, r.first)
+		fmt.Println(rows[m.Name])
 		if (r.noticed == 0) != (m.Stays != "") {
 			missed = append(missed, m.Name)
+		}
+	}
+	if write != "" {
+		if err := keep(write, rows); err != nil {
+			return err
 		}
 	}
 	if len(missed) > 0 {
 		return fmt.Errorf("another outcome than the table of mutants says: %s", strings.Join(missed, ", "))
 	}
 	return nil
+}
+
+const head = "| rule taken out | mutant | noticed in | by | first seed |\n| --- | --- | --- | --- | --- |"
+
+// keep puts rows, by mutant, into a file's table in the order of the mutants; the others stay as they are there.
+func keep(path string, rows map[string]string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	before, rest, found := strings.Cut(string(text), head+"\n")
+	if !found {
+		return fmt.Errorf("%s has no table that begins with %s", path, head)
+	}
+	table, after, _ := strings.Cut(rest, "\n\n")
+	for line := range strings.Lines(table) {
+		if cells := strings.Split(line, " | "); len(cells) > 1 && rows[cells[1]] == "" {
+			rows[cells[1]] = strings.TrimSpace(line)
+		}
+	}
+	var b strings.Builder
+	b.WriteString(before + head + "\n")
+	for _, m := range mutant.All {
+		if rows[m.Name] != "" {
+			b.WriteString(rows[m.Name] + "\n")
+		}
+	}
+	return os.WriteFile(path, []byte(b.String()+"\n"+after), 0o644)
 }
 
 type outcome struct {
