@@ -60,20 +60,21 @@ func TestFaultStaleLocks(t *testing.T) {
 // killRestic kills the restic of the agent's job, with its supervisor or alone.
 func (a *agent) killRestic(supervisor bool) {
 	a.t.Helper()
-	if supervisor {
-		for _, pid := range a.supervisors() {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-	}
-	killed := 0
+	var killed []int
 	for _, pid := range a.children() {
 		if cmd, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); bytes.Contains(cmd, []byte("\x00backup\x00")) && !bytes.Contains(cmd, []byte(heldFile)) {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-			killed++
+			killed = append(killed, pid)
 		}
 	}
-	if killed == 0 {
+	if len(killed) == 0 {
 		a.t.Fatal("no restic was found")
+	}
+	if supervisor {
+		killed = append(killed, a.supervisors()...)
+	}
+	// Restic first, and at once: it ends by itself when nobody reads its pipes.
+	for _, pid := range killed {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 }
 
