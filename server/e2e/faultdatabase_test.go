@@ -83,9 +83,14 @@ func TestFaultDatabaseAway(t *testing.T) {
 		t.Errorf("hosts that were flagged offline: got %g, %v, want none", offline, err)
 	}
 	after := r.goroutines()
-	if whole() && after > before*105/100 {
-		v.violations++
-		t.Errorf("goroutines: got %d after, want those of before, %d", after, before)
+	if whole() {
+		// Each connection that an agent opened meanwhile is one more, until the agent has left it alone for 90 s.
+		eventually(t, 2*time.Minute, "the server has its goroutines of before", func() error {
+			if after = r.goroutines(); after > before*105/100 {
+				return fmt.Errorf("%d, before %d", after, before)
+			}
+			return nil
+		})
 	}
 	fault(t, faultRow{Row: "4", Fault: fmt.Sprintf("database killed, away for %s", away), Variant: fmt.Sprintf("postgres, %d agents", len(r.agents)), Runs: v.jobs, Violations: v.violations,
 		Figure: fmt.Sprintf("%d calls answered 503 with Retry-After; ready %s after the database; all results and %d bytes of log there after %s; %d goroutines before, %d after",
@@ -385,7 +390,7 @@ func TestFaultServerDiskFull(t *testing.T) {
 	for _, engine := range databases {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			disk := newSmallDisk(t, 48<<20)
+			disk := newSmallDisk(t, figures(48, 480)<<20)
 			s := disk.server(engine)
 			r := newFaultRig(t, s, figures(2, 6))
 			const lines, size = 20_000, 300
