@@ -387,6 +387,7 @@ func (p *pollers) accepts() []time.Duration {
 // TestFaultServerDiskFull: the disk of the database is full while logs come. Nothing is acknowledged that is not
 // stored, agents keep what they have, and all arrives by itself when there is room.
 func TestFaultServerDiskFull(t *testing.T) {
+	t.Parallel()
 	for _, engine := range databases {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()

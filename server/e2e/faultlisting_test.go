@@ -29,6 +29,7 @@ var listingFaults = []script.Act{
 // TestFaultListings: three hosts on one repository list it in turns, often in vain. The list shown is always the last
 // whole one, and never what a failed listing said.
 func TestFaultListings(t *testing.T) {
+	t.Parallel()
 	for _, engine := range databases {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()

@@ -14,6 +14,7 @@ import (
 
 // TestFaultReorderedChunks: requests whose sender gave them up arrive after the ones it sent then.
 func TestFaultReorderedChunks(t *testing.T) {
+	t.Parallel()
 	for _, engine := range databases {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
@@ -61,6 +62,7 @@ var weathers = []weather{
 // TestFaultSlowLines: lines that are slow, lose, or half open. Every job ends as restic did, and nobody asks in a
 // circle.
 func TestFaultSlowLines(t *testing.T) {
+	t.Parallel()
 	const lines = 50
 	for _, engine := range databases {
 		t.Run(engine, func(t *testing.T) {
@@ -110,6 +112,7 @@ func TestFaultSlowLines(t *testing.T) {
 // the host goes offline when it should (whole runs alone: a new server judges nobody for three minutes) and its job
 // does not fail, and all arrives after.
 func TestFaultCutFromServer(t *testing.T) {
+	t.Parallel()
 	for _, engine := range databases {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()

@@ -82,6 +82,7 @@ func TestFaultHangingRestic(t *testing.T) {
 // TestFaultFloods: a line of 10 MB, lines without end, none at the end of the output. The pipes are drained at their
 // speed, the summary is read, what is dropped is counted, and nobody grows.
 func TestFaultFloods(t *testing.T) {
+	t.Parallel()
 	for _, engine := range databases {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
@@ -194,6 +195,7 @@ func oddNames() (names [][]byte) {
 
 // TestFaultOddNames: each odd name is stored as it is, and shown as text that cannot act.
 func TestFaultOddNames(t *testing.T) {
+	t.Parallel()
 	names := oddNames()
 	for _, engine := range databases {
 		t.Run(engine, func(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 // TestFaultEverythingTwice: one life of a host, from its first repository to a forgotten snapshot, leaves the same
 // database whether each request of the agent arrives once, or twice and once more late, or three times.
 func TestFaultEverythingTwice(t *testing.T) {
+	t.Parallel()
 	for _, engine := range databases {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
