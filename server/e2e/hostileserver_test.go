@@ -139,6 +139,9 @@ func say(w http.ResponseWriter, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
+// reoffer is after how long an offer that was not accepted is made again.
+const reoffer = 400 * time.Millisecond
+
 // poll gives the next step once there is a lane for it.
 func (h *hostile) poll(w http.ResponseWriter, r *http.Request) {
 	q, err := wire.ParsePollQuery(r.URL.Query())
@@ -147,7 +150,7 @@ func (h *hostile) poll(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	hold := time.After(10 * time.Second)
-	again := time.NewTicker(time.Second)
+	again := time.NewTicker(reoffer)
 	defer again.Stop()
 	for {
 		var answer http.HandlerFunc
@@ -164,6 +167,12 @@ func (h *hostile) poll(w http.ResponseWriter, r *http.Request) {
 		}
 		select {
 		case <-changed:
+			// The agent gives a poll up when a job of its own goes on: an answer to that one would be lost.
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-r.Context().Done():
+				return
+			}
 		case <-again.C: // an offer whose answer got lost
 		case <-hold:
 			say(w, wire.PollReply{Mark: "m"})
@@ -193,7 +202,7 @@ func (h *hostile) next(q wire.PollQuery) http.HandlerFunc {
 	if len(h.jobs) > 0 {
 		if last := h.jobs[hostileID(len(h.jobs))]; !last.taken {
 			// The agent rests before it takes an offer that it has already.
-			if time.Since(last.offered) < time.Second {
+			if time.Since(last.offered) < reoffer {
 				return nil
 			}
 			id = last.id
