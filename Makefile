@@ -79,7 +79,7 @@ ROWS ?=
 faults: build faultbin
 	$(WITH) && export RESTIC_MANAGER_FAULTS=full RESTIC_MANAGER_FAULT_TABLE=$(CURDIR)/bin/faults.md && rm -f bin/faults.md && \
 		go test -tags failpoint ./shared/failpoint && \
-		{ tools/postgres with go test -count=1 -timeout 90m -run '^TestFault.*$(ROWS)' ./server/e2e; code=$$?; cat bin/faults.md; exit $$code; }
+		{ tools/postgres with go test -count=1 -timeout 90m -run '^Test(Fault|Hostile|AHostile|SignIns).*$(ROWS)' ./server/e2e; code=$$?; cat bin/faults.md; exit $$code; }
 
 test: check build faultbin
 	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); go test -tags failpoint ./shared/failpoint; $(SIMULATION); go test -race -count=1 -timeout 30m ./server/e2e/...'

@@ -62,10 +62,10 @@ func TestTheDatabaseHoldsNoTokenAndFindsEachByItsHash(t *testing.T) {
 }
 
 // A hundred clients that race for a thousand tokens make a thousand hosts: each token one. Each token is tried by
-// four of them, by all with RESTIC_MANAGER_TEST_FULL.
+// four of them, by all with RESTIC_MANAGER_FAULTS=full.
 func TestHundredParallelEnrollsWithAThousandTokensMakeAThousandHosts(t *testing.T) {
 	tokens, clients, tries := 1000, 100, 4
-	if os.Getenv("RESTIC_MANAGER_TEST_FULL") != "" {
+	if os.Getenv("RESTIC_MANAGER_FAULTS") == "full" {
 		tries = clients
 	}
 	each(t, func(t *testing.T, x *fixture) {
