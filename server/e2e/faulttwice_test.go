@@ -76,15 +76,7 @@ func live(t *testing.T, engine string, f faultproxy.Faults) ([]string, faultprox
 	var again job
 	s.do("POST", "/api/jobs/"+failed.ID+"/retry", nil, &again)
 	s.complete(s.reaches(again.ID, time.Minute, wire.StateSucceeded).ID)
-	a.script(map[string]script.Act{"backup": {Hang: true}})
-	hung := a.backup()
-	s.reaches(hung.ID, time.Minute, wire.StateRunning)
-	eventually(t, time.Minute, "restic hangs", func() error {
-		if a.starts()[hung.ID] == 0 {
-			return fmt.Errorf("it was not started")
-		}
-		return nil
-	})
+	hung := a.hang()
 	queued := s.order(a.hostID, wire.KindBackup, map[string]any{"paths": []string{a.bin}, "tags": []string{"never"}})
 	s.do("POST", "/api/jobs/"+queued.ID+"/cancel", nil, nil)
 	s.do("POST", "/api/jobs/"+hung.ID+"/cancel", nil, nil)

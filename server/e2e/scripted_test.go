@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,6 +65,21 @@ func (a *scripted) script(commands map[string]script.Act) {
 func (a *scripted) backup() job {
 	a.t.Helper()
 	return a.server.order(a.hostID, wire.KindBackup, map[string]any{"paths": []string{a.bin}})
+}
+
+// hang orders a backup that never ends, and waits until restic runs.
+func (a *scripted) hang() job {
+	a.t.Helper()
+	a.script(map[string]script.Act{"backup": {Hang: true}})
+	j := a.backup()
+	a.server.reaches(j.ID, time.Minute, wire.StateRunning)
+	eventually(a.t, time.Minute, "restic hangs", func() error {
+		if a.starts()[j.ID] == 0 {
+			return errors.New("it was not started")
+		}
+		return nil
+	})
+	return j
 }
 
 func (a *scripted) entries() []script.Entry {
@@ -133,22 +150,26 @@ func TestScriptedResticSpeaksAsResticDoes(t *testing.T) {
 	if j := s.reaches(a.backup().ID, time.Minute, wire.StateFailed); j.Error == nil || j.Error.Code != wire.CodeWrongPassword {
 		t.Errorf("exit 12: got %s, want %s", j, wire.CodeWrongPassword)
 	}
-	a.script(map[string]script.Act{"backup": {Hang: true}})
-	hung := a.backup()
-	s.reaches(hung.ID, time.Minute, wire.StateRunning)
+	hung := a.hang()
 	s.do("POST", "/api/jobs/"+hung.ID+"/cancel", nil, nil)
 	s.reaches(hung.ID, time.Minute, wire.StateCanceled)
 	for _, kind := range []wire.Kind{wire.KindCheck, wire.KindPrune, wire.KindUnlock, wire.KindSnapshots} {
 		s.run(a.hostID, kind, nil, wire.StateSucceeded)
 	}
-	page := s.snapshots(a.hostID)
-	if len(page.Snapshots) != 2 {
-		t.Fatalf("snapshots: got %d, want those of the two backups that succeeded", len(page.Snapshots))
-	}
+	var page snapshotPage
+	eventually(t, time.Minute, "the list is that of the two backups that succeeded", func() error {
+		if page = s.snapshots(a.hostID); len(page.Snapshots) != 2 {
+			return fmt.Errorf("it has %d snapshots, want 2", len(page.Snapshots))
+		}
+		return nil
+	})
 	s.run(a.hostID, wire.KindForget, map[string]any{"snapshot_ids": []string{page.Snapshots[0].ID}}, wire.StateSucceeded)
-	if page := s.snapshots(a.hostID); len(page.Snapshots) != 1 {
-		t.Errorf("snapshots after forget: got %d, want 1", len(page.Snapshots))
-	}
+	eventually(t, time.Minute, "the list is that after the forget", func() error {
+		if n := len(s.snapshots(a.hostID).Snapshots); n != 1 {
+			return fmt.Errorf("it has %d snapshots, want 1", n)
+		}
+		return nil
+	})
 	if n := len(a.starts()); n != 10 {
 		t.Errorf("the ledger: got %d jobs, want 10: %v", n, a.starts())
 	}
