@@ -401,7 +401,7 @@ func TestFaultServerDiskFull(t *testing.T) {
 				disk.fill(64 << 10)
 				ids := make([]string, len(r.agents))
 				r.each(func(i int, a *scripted) {
-					ids[i] = a.orderInsisting(func() { disk.spare(256 << 10) })
+					ids[i] = a.insist(func() { disk.spare(256 << 10) }).ID
 				})
 				began := time.Now()
 				refused += r.meetsFullDisk(ids, disk)
@@ -420,20 +420,6 @@ func TestFaultServerDiskFull(t *testing.T) {
 				Figure: fmt.Sprintf("%d answers 5xx within %s of no room; %d bytes of log there after it, equal", refused, seconds(full), v.bytes)})
 		})
 	}
-}
-
-// orderInsisting orders a backup on a disk that may be full; make makes a little room.
-func (a *scripted) orderInsisting(room func()) string {
-	a.t.Helper()
-	var j job
-	eventually(a.t, time.Minute, "the order is stored", func() error {
-		_, err := a.server.try("POST", "/api/hosts/"+a.hostID+"/jobs", map[string]any{"kind": wire.KindBackup, "spec": map[string]any{"paths": []string{a.bin}}}, &j)
-		if err != nil {
-			room()
-		}
-		return err
-	})
-	return j.ID
 }
 
 // meetsFullDisk waits until the server has said that it cannot store, and has gone on saying so for a while. What

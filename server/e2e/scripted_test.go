@@ -64,7 +64,23 @@ func (a *scripted) script(commands map[string]script.Act) {
 // backup orders a backup of the folder of restic itself, which is always there to be found.
 func (a *scripted) backup() job {
 	a.t.Helper()
-	return a.server.order(a.hostID, wire.KindBackup, map[string]any{"paths": []string{a.bin}})
+	return a.insist(func() {})
+}
+
+// insist orders as people do: again when the server says that it cannot just now. between is done before each new try.
+func (a *scripted) insist(between func()) (j job) {
+	a.t.Helper()
+	eventually(a.t, time.Minute, "the order is stored", func() error {
+		answer, err := a.server.try("POST", "/api/hosts/"+a.hostID+"/jobs", map[string]any{"kind": wire.KindBackup, "spec": map[string]any{"paths": []string{a.bin}}}, &j)
+		if err != nil && answer != nil && answer.StatusCode < 500 {
+			a.t.Fatal(err)
+		}
+		if err != nil {
+			between()
+		}
+		return err
+	})
+	return j
 }
 
 // hang orders a backup that never ends, and waits until restic runs.
