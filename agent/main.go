@@ -18,9 +18,12 @@ import (
 )
 
 func main() {
-	// Before anything secret is in memory; supervisors and what becomes restic come by here too.
-	if err := coredump.Forbid(); err != nil {
-		fmt.Fprintln(os.Stderr, "restic-manager-agent: a crash could leave secrets in a core file:", err)
+	// Before anything secret is in memory. What becomes restic has the limit from its supervisor, and is not hidden:
+	// should its supervisor die first, it is told by the files it has open.
+	if len(os.Args) < 2 || os.Args[1] != supervise.ChildSubcommand {
+		if err := coredump.Forbid(); err != nil {
+			fmt.Fprintln(os.Stderr, "restic-manager-agent: a crash could leave secrets in a core file:", err)
+		}
 	}
 	// Asked first: a supervisor lives as long as restic and should be nothing but that.
 	if supervise.Takes(os.Args[1:]) {
