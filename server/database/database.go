@@ -330,6 +330,9 @@ func (d *DB) writeOnce(ctx context.Context, fn func(tx *Tx) error) ([]string, er
 		topics = tx.topics
 		return nil
 	})
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", ctx.Err(), err) // the pool rolled back for the caller who went away
+	}
 	return topics, err
 }
 

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -58,6 +59,28 @@ func TestWriteRunsAgainAfterADeadlockAndTellsOnce(t *testing.T) {
 		}
 		if len(events) != 1 {
 			t.Fatalf("told %d times, want once", len(events))
+		}
+	})
+}
+
+// TestWriteOfACallerWhoWentAwaySaysSo: the pool has rolled back by then, and says only that the transaction is over.
+func TestWriteOfACallerWhoWentAwaySaysSo(t *testing.T) {
+	each(t, func(t *testing.T, d *DB) {
+		ctx, cancel := context.WithCancel(t.Context())
+		err := d.Write(ctx, func(tx *Tx) error {
+			if err := tx.Audit(System, "test.gone", "", nil); err != nil {
+				return err
+			}
+			cancel()
+			// SQLite has one connection for writing: this one gets it once the other is rolled back.
+			return d.Write(t.Context(), func(*Tx) error { return nil })
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want the caller's cancellation", err)
+		}
+		var rows int64
+		if err := d.Read(t.Context()).Table("audit").Count(&rows).Error; err != nil || rows != 0 {
+			t.Errorf("audit rows: got %d, %v, want none", rows, err)
 		}
 	})
 }
