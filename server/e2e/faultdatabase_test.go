@@ -266,10 +266,14 @@ func (p *pollers) begin() {
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	for _, m := range p.idle {
 		p.all.Go(func() {
-			for p.ctx.Err() == nil {
-				if _, err := m.poll(p.ctx, 0, 25*time.Second); err != nil && p.ctx.Err() == nil {
+			// As agents do: their back-off, and what Retry-After says.
+			for failed := 0; p.ctx.Err() == nil; {
+				if _, err := m.poll(p.ctx, 0, 25*time.Second); err == nil {
+					failed = 0
+				} else if p.ctx.Err() == nil {
 					p.again.Add(1)
-					pauseFor(p.ctx, client.Delay(0, time.Second, nil))
+					pauseFor(p.ctx, client.Delay(failed, client.BackoffCapPoll, err))
+					failed++
 				}
 			}
 		})
