@@ -15,9 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
-
 	"restic-manager/server/config"
 	"restic-manager/server/database"
 	"restic-manager/server/e2e/faultproxy"
@@ -181,32 +178,13 @@ func rawLog(t testing.TB, db *database.DB, id string) []byte {
 	}
 	var raw []byte
 	for _, c := range chunks {
-		plain, err := inflate(c.Encoding, c.Body)
+		plain, err := inflated(c.Encoding, c.Body)
 		if err != nil {
 			t.Fatalf("a chunk of job %s: %v", id, err)
 		}
 		raw = append(raw, plain...)
 	}
 	return raw
-}
-
-func inflate(encoding string, body []byte) ([]byte, error) {
-	switch encoding {
-	case "zstd":
-		z, err := zstd.NewReader(nil)
-		if err != nil {
-			return nil, err
-		}
-		defer z.Close()
-		return z.DecodeAll(body, nil)
-	case "gzip":
-		z, err := gzip.NewReader(strings.NewReader(string(body)))
-		if err != nil {
-			return nil, err
-		}
-		return io.ReadAll(z)
-	}
-	return body, nil
 }
 
 // metric is one of the server's figures; the server was started with metricsToken.

@@ -3,12 +3,8 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -120,26 +116,8 @@ func (p *pair) deadlocks() (n int) {
 
 // held is how many polls wait at the server.
 func (s *server) held() (int, error) {
-	q, err := http.NewRequest("GET", s.url+"/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	q.Header.Set("Authorization", "Bearer "+metricsToken)
-	a, err := s.http.Do(q)
-	if err != nil {
-		return 0, err
-	}
-	defer a.Body.Close()
-	b, err := io.ReadAll(a.Body)
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "restic_manager_long_polls_held "); ok {
-			return strconv.Atoi(strings.TrimSpace(v))
-		}
-	}
-	return 0, fmt.Errorf("%s: no long_polls_held in %.200s", a.Status, b)
+	n, err := s.metric("restic_manager_long_polls_held")
+	return int(n), err
 }
 
 // holds waits until so many polls wait at the server.
