@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
@@ -209,7 +210,7 @@ func (r *run) unlock(e restic.Ending) {
 }
 
 // leave makes the log, then the result durable. The result has its space; a disk that fails all the
-// same is tried again for a while.
+// same is tried again for a while. A folder that is gone does not come back, and nobody waits for it.
 func (r *run) leave(o restic.Outcome, e restic.Ending) error {
 	if err := failpoint.Hit("supervisor.restic.exited"); err != nil {
 		return err
@@ -227,8 +228,8 @@ func (r *run) leave(o restic.Outcome, e restic.Ending) error {
 		if try > 0 {
 			time.Sleep(saveRetry)
 		}
-		if err = r.folder.SaveResult(result); err == nil {
-			return nil
+		if err = r.folder.SaveResult(result); err == nil || errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
 	}
 	return err

@@ -533,6 +533,26 @@ func TestSignalsToTheSupervisorDoNotEndIt(t *testing.T) {
 	r.end(p)
 }
 
+// TestSupervisorOfAWipedFolderEndsWithRestic: it does not try for half a minute to leave a result where nothing is.
+func TestSupervisorOfAWipedFolderEndsWithRestic(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "gate")
+	r := newRig(t, "out:here", "wait:"+gate)
+	p := r.start()
+	until(t, "restic runs", func() bool { return r.has(wire.StreamOut, "here") })
+	if err := os.RemoveAll(r.folder.Dir()); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	<-p.Done()
+	if took, limit := time.Since(began), saveTries*saveRetry/2; took > limit {
+		t.Errorf("it ended %s after restic, want %s at most", took, limit)
+	}
+}
+
 func TestOrphanedResticIsFoundAndEnded(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
