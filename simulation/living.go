@@ -17,6 +17,7 @@ func (m *machine) copySupervisor(s *supervisor) {
 	c.process = &process{m: m, name: s.process.name, alive: s.alive}
 	c.ended = c.gone
 	if s.own == nil {
+		m.standsTwice(s.job)
 		m.supers = append(m.supers, c)
 		m.pids++
 		pid := m.pids
@@ -37,6 +38,13 @@ func (m *machine) copySupervisor(s *supervisor) {
 	c.own, _ = c.folder.LockSupervisor()
 	c.log, c.progress = c.folder.OpenLog(spool.LogLimits{}), c.folder.OpenProgress()
 	c.work()
+}
+
+// standsTwice: both copies know the nonce that the server says yes to, and nothing but restic's own lock keeps them
+// apart. A supervisor that has not claimed yet does so in both, whatever becomes of the agents.
+func (m *machine) standsTwice(job string) {
+	m.w.truth[job].excepted = true
+	m.w.say("%s: %s stands at its start in two living copies", m.name, m.w.name(job))
 }
 
 // copyAgent lets a copy of a machine have the agent's process too: the same boot, the same leases. What was
@@ -71,12 +79,8 @@ func (m *machine) copyAgent(of *agent) {
 
 // goOn takes up in a copy what the first was doing.
 func (j *jobRun) goOn(o *jobRun) {
-	w := j.m.w
-	unclaimed := slices.ContainsFunc(j.m.supers, func(s *supervisor) bool { return s.job == j.id && s.own == nil })
-	if j.state.Doing == runner.Starting || j.state.Doing == runner.Launching || unclaimed {
-		// Both copies know the nonce that the server says yes to: nothing but restic's own lock keeps them apart.
-		w.truth[j.id].excepted = true
-		w.say("%s: %s stands at its start in two living copies", j.m.name, w.name(j.id))
+	if j.state.Doing == runner.Starting || j.state.Doing == runner.Launching {
+		j.m.standsTwice(j.id)
 	}
 	if o.shipper != nil {
 		j.ship(o.shipper.final)
