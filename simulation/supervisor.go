@@ -79,6 +79,7 @@ func (s *supervisor) gone(killed bool) {
 	m.locks++
 	if killed {
 		m.w.Counts.SupervisorKills++
+		s.wrote() // between two writes, of the marker of a gap and of the lines behind it
 	}
 	if s.own != nil {
 		s.own.Close()
@@ -227,6 +228,11 @@ func (s *supervisor) note(text string) {
 // flush hands the log to the disk, and lets the truth know of it.
 func (s *supervisor) flush() {
 	s.log.Flush()
+	s.wrote()
+}
+
+// wrote lets the truth know of what is in the file.
+func (s *supervisor) wrote() {
 	if s.run == nil {
 		return
 	}
@@ -290,19 +296,12 @@ func (s *supervisor) exit() {
 // leave makes the log and then the result durable, and ends.
 func (s *supervisor) leave(state wire.State, code string) {
 	sum, _ := s.log.Close()
-	s.flushed()
+	s.wrote()
 	f := wire.FinishRequest{State: state, EndedAt: s.m.clock().UTC(), LogLines: sum.Lines, LogSHA256: sum.SHA256}
 	if code != "" {
 		f.Error = &wire.JobError{Code: code, Message: "restic " + string(state)}
 	}
 	s.save(spool.Result{Nonce: s.nonce, Finish: f}, 0)
-}
-
-// flushed takes the last lines of the log into the truth.
-func (s *supervisor) flushed() {
-	if s.run != nil {
-		s.flush()
-	}
 }
 
 // save tries for a while, as a disk that fails may recover.
