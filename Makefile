@@ -72,7 +72,7 @@ mutants:
 	@go run ./simulation/cmd/mutants -seeds $(SEEDS) $(if $(ONLY),-only '$(ONLY)') -write docs/simulation.md
 
 e2e: build faultbin
-	$(WITH) && tools/postgres with go test -race -count=1 -timeout 30m ./server/e2e/...
+	$(WITH) && tools/postgres with go test -race -count=1 -timeout 60m ./server/e2e/...
 
 # ROWS: which tests of the table, for example ROWS=Agent.
 ROWS ?=
@@ -82,7 +82,7 @@ faults: build faultbin
 		{ tools/postgres with go test -count=1 -timeout 90m -run '^Test(Fault|Hostile|AHostile|SignIns).*$(ROWS)' ./server/e2e; code=$$?; cat bin/faults.md; exit $$code; }
 
 test: check build faultbin
-	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); go test -tags failpoint ./shared/failpoint; $(SIMULATION); go test -race -count=1 -timeout 30m ./server/e2e/...'
+	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); go test -tags failpoint ./shared/failpoint; $(SIMULATION); go test -race -count=1 -timeout 60m ./server/e2e/...'
 
 # N: how often each benchmark is run. ONLY: which lines of docs/benchmarks.md, for example ONLY=1,2,10.
 N    ?= 5
