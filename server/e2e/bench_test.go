@@ -190,11 +190,13 @@ func (s *server) ended(b *testing.B, id string) (j endedJob) {
 	b.Helper()
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
-	for begun := time.Now(); !j.State.Terminal(); <-tick.C {
+	for begun := time.Now(); ; <-tick.C {
+		if s.do("GET", "/api/jobs/"+id, nil, &j); j.State.Terminal() {
+			break
+		}
 		if time.Since(begun) > 20*time.Minute {
 			b.Fatalf("job %s is %s", id, j.State)
 		}
-		s.do("GET", "/api/jobs/"+id, nil, &j)
 	}
 	if j.State != wire.StateSucceeded || len(j.Summary) == 0 || j.Elapsed == 0 || j.StartedAt.IsZero() {
 		b.Fatalf("job %s: got %+v", id, j)
