@@ -38,12 +38,6 @@ func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
 		if err := checkQuery(r); err != nil {
 			return err
 		}
-		if x.hostID != "" && row.hasBody() {
-			if !s.bodies.enter(x.hostID) {
-				return errRate(time.Second)
-			}
-			defer s.bodies.leave(x.hostID)
-		}
 		ctx, cancel := context.WithTimeout(r.Context(), row.timeout)
 		defer cancel()
 		if row.waits {
@@ -58,7 +52,22 @@ func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
 		if row.gzip {
 			handle = compress(next)
 		}
+		if x.hostID != "" && row.hasBody() {
+			handle = s.gated(x.hostID, handle)
+		}
 		return s.stopped(ctx, r, handle(c))
+	}
+}
+
+// gated lets so many bodies of one host in at once. It is no part of admit: a poll waits there, on a stack that is as
+// large as the deepest it was.
+func (s *Server) gated(hostID string, next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if !s.bodies.enter(hostID) {
+			return errRate(time.Second)
+		}
+		defer s.bodies.leave(hostID)
+		return next(c)
 	}
 }
 
