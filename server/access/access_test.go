@@ -2,7 +2,6 @@ package access
 
 import (
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -11,28 +10,10 @@ import (
 	"restic-manager/server/fault"
 )
 
-// clock is a hand-turned clock.
-type clock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) add(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
-
 // env is one database with as many replicas as wanted on it.
 type env struct {
 	*Access
-	clock *clock
+	clock *databasetest.Clock
 	url   string
 }
 
@@ -42,7 +23,7 @@ func each(t *testing.T, test func(t *testing.T, e *env)) {
 	for _, engine := range databasetest.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			e := &env{clock: &clock{t: time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)}, url: databasetest.New(t, engine)}
+			e := &env{clock: databasetest.NewClock(time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)), url: databasetest.New(t, engine)}
 			e.Access = e.replica(t)
 			test(t, e)
 		})
@@ -51,7 +32,7 @@ func each(t *testing.T, test func(t *testing.T, e *env)) {
 
 func (e *env) replica(t *testing.T) *Access {
 	t.Helper()
-	db, err := database.Open(t.Context(), database.Options{URL: e.url, Now: e.clock.now})
+	db, err := database.Open(t.Context(), database.Options{URL: e.url, Now: e.clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +40,7 @@ func (e *env) replica(t *testing.T) *Access {
 	if err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	a := Open(Options{DB: db, Now: e.clock.now})
+	a := Open(Options{DB: db, Now: e.clock.Now})
 	a.hasher = newHasher(2, cost{memory: 64, time: 1, threads: 1}) // TestAHash… and TestPasswordsAreStored… check the real one
 	return a
 }
@@ -138,9 +119,9 @@ func TestExpireRemovesWhatIsOverAndNothingElse(t *testing.T) {
 		}
 		e.operator(t, "ann", Administrator)
 		idle, _ := e.login(t, "ann")
-		e.clock.add(40 * time.Minute)
+		e.clock.Advance(40 * time.Minute)
 		live, _ := e.login(t, "ann")
-		e.clock.add(30 * time.Minute)
+		e.clock.Advance(30 * time.Minute)
 		if _, _, err := e.Login(t.Context(), "ann", "wrong", "192.0.2.9", ""); err == nil {
 			t.Fatal("a wrong password was right")
 		}

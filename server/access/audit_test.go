@@ -12,7 +12,7 @@ import (
 // trail writes one row a minute.
 func (e *env) trail(t *testing.T, rows ...database.Entry) (start time.Time) {
 	t.Helper()
-	start = e.clock.now()
+	start = e.clock.Now()
 	for _, r := range rows {
 		a := database.Actor{Kind: "operator", Name: r.ActorName, Address: address}
 		if r.ActorID != nil {
@@ -22,7 +22,7 @@ func (e *env) trail(t *testing.T, rows ...database.Entry) (start time.Time) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e.clock.add(time.Minute)
+		e.clock.Advance(time.Minute)
 	}
 	return start
 }

@@ -28,8 +28,8 @@ func TestSignInGivesASessionOfOnesOwn(t *testing.T) {
 			t.Errorf("got %+v, %v", list, err)
 		}
 		o, err := e.OperatorByID(t.Context(), ann.ID)
-		if err != nil || o.LastLoginAt == nil || !o.LastLoginAt.Equal(e.clock.now()) {
-			t.Errorf("last sign-in: got %v, %v; want %v", o.LastLoginAt, err, e.clock.now())
+		if err != nil || o.LastLoginAt == nil || !o.LastLoginAt.Equal(e.clock.Now()) {
+			t.Errorf("last sign-in: got %v, %v; want %v", o.LastLoginAt, err, e.clock.Now())
 		}
 	})
 }
@@ -123,9 +123,9 @@ func TestSessionsEndByTime(t *testing.T) {
 		busy, p := e.login(t, "ann")
 		idle, _ := e.login(t, "ann")
 		for range 11*6 + 5 { // 11 h 50 min, a request each 10 min
-			e.clock.add(10 * time.Minute)
+			e.clock.Advance(10 * time.Minute)
 			if _, err := e.Authenticate(t.Context(), busy); err != nil {
-				t.Fatalf("after %v: %v", e.clock.now(), err)
+				t.Fatalf("after %v: %v", e.clock.Now(), err)
 			}
 		}
 		_, err := e.Authenticate(t.Context(), idle)
@@ -133,13 +133,13 @@ func TestSessionsEndByTime(t *testing.T) {
 		if list, err := e.Sessions(t.Context(), p.OperatorID); err != nil || len(list) != 1 {
 			t.Errorf("live sessions: got %+v, %v; want the busy one", list, err)
 		}
-		e.clock.add(9*time.Minute + 59*time.Second)
+		e.clock.Advance(9*time.Minute + 59*time.Second)
 		_, err = e.Authenticate(t.Context(), busy)
 		wantCode(t, "before 12 hours", err, "")
-		e.clock.add(500 * time.Millisecond)
+		e.clock.Advance(500 * time.Millisecond)
 		_, err = e.Authenticate(t.Context(), busy)
 		wantCode(t, "still, from the cache", err, "")
-		e.clock.add(500 * time.Millisecond)
+		e.clock.Advance(500 * time.Millisecond)
 		_, err = e.Authenticate(t.Context(), busy)
 		wantCode(t, "at 12 hours", err, "unauthorized")
 	})
@@ -149,10 +149,10 @@ func TestAnIdleHourIsExact(t *testing.T) {
 	each(t, func(t *testing.T, e *env) {
 		e.operator(t, "ann", Administrator)
 		secret, _ := e.login(t, "ann")
-		e.clock.add(time.Hour - time.Microsecond)
+		e.clock.Advance(time.Hour - time.Microsecond)
 		_, err := e.Authenticate(t.Context(), secret)
 		wantCode(t, "just before", err, "")
-		e.clock.add(time.Hour)
+		e.clock.Advance(time.Hour)
 		_, err = e.Authenticate(t.Context(), secret)
 		wantCode(t, "an hour later", err, "unauthorized")
 	})
@@ -162,7 +162,7 @@ func TestUseIsWrittenDownEveryFiveMinutesAtMost(t *testing.T) {
 	each(t, func(t *testing.T, e *env) {
 		e.operator(t, "ann", Administrator)
 		secret, p := e.login(t, "ann")
-		start := e.clock.now()
+		start := e.clock.Now()
 		used := func() time.Duration {
 			list, err := e.Sessions(t.Context(), p.OperatorID)
 			if err != nil || len(list) != 1 {
@@ -171,12 +171,12 @@ func TestUseIsWrittenDownEveryFiveMinutesAtMost(t *testing.T) {
 			return list[0].LastUsedAt.Sub(start)
 		}
 		for _, c := range []struct{ wait, want time.Duration }{{299 * time.Second, 0}, {time.Second, 300 * time.Second}, {299 * time.Second, 300 * time.Second}, {time.Second, 600 * time.Second}} {
-			e.clock.add(c.wait)
+			e.clock.Advance(c.wait)
 			if _, err := e.Authenticate(t.Context(), secret); err != nil {
 				t.Fatal(err)
 			}
 			if got := used(); got != c.want {
-				t.Errorf("after %v: got %v, want %v", e.clock.now().Sub(start), got, c.want)
+				t.Errorf("after %v: got %v, want %v", e.clock.Now().Sub(start), got, c.want)
 			}
 		}
 	})
@@ -218,7 +218,7 @@ func TestWhatEndsSessionsEndsThemOnEveryReplicaWithinASecond(t *testing.T) {
 				}
 				_, err := e.Authenticate(t.Context(), secret)
 				wantCode(t, "here at once", err, "unauthorized")
-				e.clock.add(999 * time.Millisecond)
+				e.clock.Advance(999 * time.Millisecond)
 				_, err = other.Authenticate(t.Context(), secret)
 				wantCode(t, "there after 999 ms", err, "unauthorized")
 			})
@@ -270,10 +270,10 @@ func TestTheCacheDoesNotGrowForEver(t *testing.T) {
 		secret, _ := e.login(t, "ann")
 		e.mu.Lock()
 		for range 5000 {
-			e.cache[newSecret()] = cached{at: e.clock.now()}
+			e.cache[newSecret()] = cached{at: e.clock.Now()}
 		}
 		e.mu.Unlock()
-		e.clock.add(time.Second)
+		e.clock.Advance(time.Second)
 		if _, err := e.Authenticate(t.Context(), secret); err != nil {
 			t.Fatal(err)
 		}

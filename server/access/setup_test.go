@@ -18,7 +18,7 @@ func TestTheCodeMakesOneAdministratorAndIsUsedUp(t *testing.T) {
 			t.Fatalf("got %v, %v; want set-up needed", needed, err)
 		}
 		code, expires, err := e.SetupCode(t.Context())
-		if err != nil || !regexp.MustCompile(`^([0-9A-HJKMNP-TV-Z]{4}-){3}[0-9A-HJKMNP-TV-Z]{4}$`).MatchString(code) || !expires.Equal(e.clock.now().Add(15*time.Minute)) {
+		if err != nil || !regexp.MustCompile(`^([0-9A-HJKMNP-TV-Z]{4}-){3}[0-9A-HJKMNP-TV-Z]{4}$`).MatchString(code) || !expires.Equal(e.clock.Now().Add(15*time.Minute)) {
 			t.Fatalf("got %q until %v, %v", code, expires, err)
 		}
 		_, _, err = e.Setup(t.Context(), "0000-0000-0000-0000", "ann", password, address, "")
@@ -34,8 +34,8 @@ func TestTheCodeMakesOneAdministratorAndIsUsedUp(t *testing.T) {
 		if err != nil || p.Role != Administrator || p.Username != "ann" {
 			t.Errorf("got %+v, %v; want ann signed in", p, err)
 		}
-		if o, err := e.OperatorByID(t.Context(), p.OperatorID); err != nil || o.LastLoginAt == nil || !o.LastLoginAt.Equal(e.clock.now()) {
-			t.Errorf("last sign-in: got %v, %v; want %v", o.LastLoginAt, err, e.clock.now())
+		if o, err := e.OperatorByID(t.Context(), p.OperatorID); err != nil || o.LastLoginAt == nil || !o.LastLoginAt.Equal(e.clock.Now()) {
+			t.Errorf("last sign-in: got %v, %v; want %v", o.LastLoginAt, err, e.clock.Now())
 		}
 		_, _, err = e.Setup(t.Context(), code, "eve", password, address, "")
 		wantCode(t, "the code once more", err, "setup_done")
@@ -57,14 +57,14 @@ func TestACodeIsGoodForFifteenMinutes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e.clock.add(15 * time.Minute)
+		e.clock.Advance(15 * time.Minute)
 		_, _, err = e.Setup(t.Context(), code, "ann", password, address, "")
 		wantCode(t, "after 15 minutes", err, "bad_setup_code")
 		again, _, err := e.SetupCode(t.Context())
 		if err != nil || again == code {
 			t.Fatalf("the next start: got the same code or %v", err)
 		}
-		e.clock.add(15*time.Minute - time.Microsecond)
+		e.clock.Advance(15*time.Minute - time.Microsecond)
 		_, _, err = e.Setup(t.Context(), again, "ann", password, address, "")
 		wantCode(t, "just before", err, "")
 	})

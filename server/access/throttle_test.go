@@ -18,11 +18,11 @@ func TestAThousandWrongPasswordsAreCheckedTenTimesAMinute(t *testing.T) {
 				for i := range guesses { // one every 300 ms from ever new addresses
 					_, _, err := e.Login(t.Context(), name, fmt.Sprintf("a wrong guess %d", i), fmt.Sprintf("198.51.%d.%d", i/250, i%250), "")
 					if fault.Is(err, "bad_credentials") {
-						checked = append(checked, e.clock.now())
+						checked = append(checked, e.clock.Now())
 					} else if f := fault.As(err); f == nil || f.Code != "rate_limited" || f.RetryAfter <= 0 || f.RetryAfter > time.Minute {
 						t.Fatalf("got %v", err)
 					}
-					e.clock.add(300 * time.Millisecond)
+					e.clock.Advance(300 * time.Millisecond)
 				}
 				for i := range checked {
 					n := 0
@@ -114,14 +114,14 @@ func TestAPauseEnds(t *testing.T) {
 		}
 		_, _, err := e.Login(t.Context(), "ann", password, address, "")
 		wantCode(t, "the right one, too soon", err, "rate_limited")
-		e.clock.add(fault.As(err).RetryAfter)
+		e.clock.Advance(fault.As(err).RetryAfter)
 		_, _, err = e.Login(t.Context(), "ann", password, address, "")
 		wantCode(t, "the right one, after the pause", err, "")
 		for range accountLimit.free {
 			_, _, err := e.Login(t.Context(), "ann", "a wrong guess", address, "")
 			wantCode(t, "after a right one all is forgotten", err, "bad_credentials")
 		}
-		e.clock.add(forgetFailures)
+		e.clock.Advance(forgetFailures)
 		_, _, err = e.Login(t.Context(), "ann", "a wrong guess", address, "")
 		wantCode(t, "a quarter of an hour later", err, "bad_credentials")
 		_, _, err = e.Login(t.Context(), "ann", password, address, "")

@@ -13,35 +13,17 @@ import (
 	"restic-manager/shared/wire"
 )
 
-// turned is a clock that a test turns.
-type turned struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *turned) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *turned) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // sweepers are the stores of several replicas under one turned clock, on one database, which sweep at the same time.
 type sweepers struct {
 	t      *testing.T
-	clock  *turned
+	clock  *databasetest.Clock
 	stores []*fleet.Store
 	db     *database.DB
 }
 
 func newSweepers(t *testing.T, engine string, replicas int) *sweepers {
 	t.Helper()
-	w := &sweepers{t: t, clock: &turned{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}}
+	w := &sweepers{t: t, clock: databasetest.NewClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))}
 	url := databasetest.New(t, engine)
 	for range replicas {
 		s, db := openStore(t, url, make([]byte, 32), w.clock.Now)
@@ -88,7 +70,7 @@ func (w *sweepers) together(do func(s *fleet.Store) error) {
 func (w *sweepers) pass(d time.Duration) (sum fleet.SweepReport) {
 	w.t.Helper()
 	for ; d > 0; d -= rules.SweepAway {
-		w.clock.advance(min(d, rules.SweepAway))
+		w.clock.Advance(min(d, rules.SweepAway))
 		sum = plus(sum, w.sweep())
 	}
 	return sum
@@ -103,7 +85,7 @@ func (w *sweepers) settle() fleet.SweepReport {
 // jump turns the clock on as if all servers had been away meanwhile.
 func (w *sweepers) jump(d time.Duration) fleet.SweepReport {
 	w.t.Helper()
-	w.clock.advance(d)
+	w.clock.Advance(d)
 	return w.settle()
 }
 

@@ -130,7 +130,7 @@ func sequence(seed uint64) []step {
 
 // world is one sequence under way.
 type world struct {
-	clock *clock
+	clock *databasetest.Clock
 	store *memory.Store // the peer that steps are chosen by
 	peers []peer
 	hosts []string
@@ -144,7 +144,7 @@ type world struct {
 // model runs sequences, one after the other, on the same two databases.
 type model struct {
 	t     *testing.T
-	clock *clock
+	clock *databasetest.Clock
 	sqls  []*sqlPeer
 	met   *met
 	made  int // sequences that were run
@@ -162,7 +162,7 @@ func newModel(t *testing.T, met *met) *model {
 
 // run gives how the stores differ, and after which steps; empty when they do not.
 func (m *model) run(steps []step) string {
-	m.clock.Set(newClock().now)
+	m.clock.Set(newClock().Now())
 	w := &world{clock: m.clock, seq: 10, past: map[string][]string{}, marks: map[string]string{}}
 	m.made++
 	made := 0

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,32 +19,8 @@ import (
 	"restic-manager/shared/wire"
 )
 
-// clock is a time that tests turn.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClock() *clock { return &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)} }
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-// Advance turns the clock on.
-func (c *clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
-// Set turns the clock to a time.
-func (c *clock) Set(now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = now
+func newClock() *databasetest.Clock {
+	return databasetest.NewClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
 }
 
 // fixture is a store on an empty database with a clock of its own.
@@ -53,7 +28,7 @@ type fixture struct {
 	*Store
 	t     testing.TB
 	db    *database.DB
-	clock *clock
+	clock *databasetest.Clock
 	url   string
 }
 
