@@ -12,7 +12,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 export GOTOOLCHAIN := local
 export npm_config_omit_lockfile_registry_resolved := true
 
-.PHONY: help build run test check unit e2e simulate mutants faults faultbin bench openapi fuzz clean
+.PHONY: help build pages run test check unit e2e simulate mutants faults faultbin bench openapi fuzz clean
 
 help:
 	@echo "make run       build all, start server and agent here, make a demo repository, back up a folder"
@@ -27,9 +27,21 @@ help:
 	@echo "make openapi   write frontend/openapi.json from the code"
 	@echo "make clean     remove bin/ and the demo's folder"
 
-build:
+build: pages
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/restic-manager ./server
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/restic-manager-agent ./agent
+
+# The dashboard, which the server embeds: its packages as the lock file names them, then its build.
+PAGES := $(shell find frontend/src frontend/public -type f 2>/dev/null)
+pages: frontend/dist/index.html
+
+frontend/node_modules/.package-lock.json: frontend/package-lock.json
+	@echo "installing the dashboard's packages (npm ci) into frontend/node_modules"
+	cd frontend && npm ci --no-audit --no-fund
+	@touch $@
+
+frontend/dist/index.html: frontend/node_modules/.package-lock.json frontend/index.html frontend/vite.config.ts frontend/postcss.config.cjs frontend/tools/budget.mjs $(PAGES)
+	cd frontend && npm run --silent build
 
 # For tests alone: the programs with their failpoints, a restic that does what a script says, and the agent with a
 # clock that can be set.
@@ -44,10 +56,11 @@ run: build
 	@exec node tools/run.mjs
 
 # Formatting, vet, and each module by itself: without the workspace a forbidden import does not build.
-check:
+check: frontend/node_modules/.package-lock.json
 	@test -z "$$(gofmt -l $(MODULES))" || { echo "not formatted:"; gofmt -l $(MODULES); exit 1; }
 	@for m in $(MODULES); do (cd $$m && GOWORK=off go build ./... && GOWORK=off go vet ./...) || exit 1; done
 	@(cd tools/lint && GOWORK=off go build -o ../../bin/lint .) && bin/lint
+	@cd frontend && npm run --silent check
 
 # What the tests stand on: Debian's PostgreSQL, both supported restic versions, systemd's checker.
 WITH = tools/install 'postgresql:/usr/lib/postgresql/*/bin/postgres' systemd:systemd-analyze iproute2:ss procps:pgrep strace:strace && \
@@ -57,6 +70,7 @@ WITH = tools/install 'postgresql:/usr/lib/postgresql/*/bin/postgres' systemd:sys
 UNIT = ./shared/... ./migrations/... ./frontend/... ./server/... ./agent/...
 
 unit: build
+	cd frontend && npm test --silent
 	$(WITH) && tools/postgres with go test -race -timeout 20m $(UNIT)
 	$(SIMULATION)
 
@@ -82,6 +96,7 @@ faults: build faultbin
 		{ tools/postgres with go test -count=1 -timeout 90m -run '^Test(Fault|Hostile|AHostile|SignIns).*$(ROWS)' ./server/e2e; code=$$?; cat bin/faults.md; exit $$code; }
 
 test: check build faultbin
+	cd frontend && npm test --silent
 	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); go test -tags failpoint ./shared/failpoint; $(SIMULATION); go test -race -count=1 -timeout 60m ./server/e2e/...'
 
 # N: how often each benchmark is run. ONLY: which lines of docs/benchmarks.md, for example ONLY=1,2,10.
@@ -101,4 +116,4 @@ openapi: build
 	bin/restic-manager openapi > frontend/openapi.json
 
 clean:
-	rm -rf bin .run
+	rm -rf bin .run frontend/node_modules frontend/dist/assets frontend/dist/index.html

@@ -1,0 +1,24 @@
+/** Labels as people type them: "env=prod, db" → {env: "prod", db: ""}. The error says which part is wrong. */
+export function parseLabels(text: string): { labels: Record<string, string> } | { error: string } {
+	const labels: Record<string, string> = {};
+	for (const part of text.split(/[,\n]/)) {
+		const entry = part.trim();
+		if (entry === "") continue;
+		const at = entry.indexOf("=");
+		const key = (at < 0 ? entry : entry.slice(0, at)).trim();
+		const value = at < 0 ? "" : entry.slice(at + 1).trim();
+		if (!/^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/.test(key))
+			return { error: `"${entry}": a key begins with a letter or digit and has letters, digits, . _ / - alone` };
+		if (key in labels) return { error: `"${key}" is given twice` };
+		labels[key] = value;
+	}
+	return { labels };
+}
+
+/** Labels as text, by key: env=prod, db. */
+export function labelsText(labels: Record<string, string>): string {
+	return Object.entries(labels)
+		.sort(([a], [b]) => (a < b ? -1 : 1))
+		.map(([k, v]) => (v === "" ? k : `${k}=${v}`))
+		.join(", ");
+}

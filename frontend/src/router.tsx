@@ -1,0 +1,92 @@
+import type { QueryClient } from "@tanstack/react-query";
+import {
+	createRootRouteWithContext,
+	createRoute,
+	createRouter,
+	Link,
+	parseSearchWith,
+	redirect,
+	stringifySearchWith,
+} from "@tanstack/react-router";
+import { Gate } from "./features/session/Gate";
+import { Shell } from "./features/shell/Shell";
+import { fleetSearch } from "./routes/fleet.search";
+import { hostSearch } from "./routes/host.search";
+import { jobsSearch } from "./routes/jobs.search";
+import { settingsSearch } from "./routes/settings.search";
+import { Page } from "./ui/Page";
+import { Empty, Failure, Loading } from "./ui/States";
+
+const root = createRootRouteWithContext<{ queries: QueryClient }>()({
+	component: () => (
+		<Gate>
+			<Shell />
+		</Gate>
+	),
+	notFoundComponent: NotFound,
+});
+
+const fleet = createRoute({ getParentRoute: () => root, path: "/", validateSearch: fleetSearch }).lazy(() =>
+	import("./routes/fleet").then((m) => m.route),
+);
+const add = createRoute({ getParentRoute: () => root, path: "/add" }).lazy(() =>
+	import("./routes/add").then((m) => m.route),
+);
+const host = createRoute({
+	getParentRoute: () => root,
+	path: "/hosts/$hostId",
+	validateSearch: hostSearch,
+}).lazy(() => import("./routes/host").then((m) => m.route));
+const snapshot = createRoute({ getParentRoute: () => root, path: "/hosts/$hostId/snapshots/$snapshotId" }).lazy(() =>
+	import("./routes/snapshot").then((m) => m.route),
+);
+const jobs = createRoute({ getParentRoute: () => root, path: "/jobs", validateSearch: jobsSearch }).lazy(() =>
+	import("./routes/jobs").then((m) => m.route),
+);
+const job = createRoute({ getParentRoute: () => root, path: "/jobs/$jobId" }).lazy(() =>
+	import("./routes/job").then((m) => m.route),
+);
+const settings = createRoute({
+	getParentRoute: () => root,
+	path: "/settings",
+	beforeLoad: () => {
+		throw redirect({ to: "/settings/$section", params: { section: "account" } });
+	},
+});
+const section = createRoute({
+	getParentRoute: () => root,
+	path: "/settings/$section",
+	validateSearch: settingsSearch,
+}).lazy(() => import("./routes/settings").then((m) => m.route));
+
+const tree = root.addChildren([fleet, add, host, snapshot, jobs, job, settings, section]);
+
+export function makeRouter(queries: QueryClient) {
+	return createRouter({
+		routeTree: tree,
+		context: { queries },
+		defaultPreload: "intent",
+		scrollRestoration: true,
+		defaultPendingComponent: () => <Loading rows={8} />,
+		defaultErrorComponent: ({ error, reset }) => <Failure error={error} retry={reset} />,
+		// Plain texts in the URL, as people type them: ?q=web&label=env=prod; no quotes around them.
+		parseSearch: parseSearchWith((text) => text),
+		stringifySearch: stringifySearchWith((value) => (Array.isArray(value) ? value.join(",") : String(value))),
+	});
+}
+
+declare module "@tanstack/react-router" {
+	interface Register {
+		router: ReturnType<typeof makeRouter>;
+	}
+}
+
+function NotFound() {
+	return (
+		<Page title="Not found">
+			<Empty title="There is no such page">
+				<Link to="/">To the fleet</Link>
+			</Empty>
+		</Page>
+	);
+}

@@ -1,0 +1,48 @@
+import { Tooltip } from "@mantine/core";
+import { useSyncExternalStore } from "react";
+import { ago, exact } from "../lib/time";
+
+// One clock for all relative times of the page.
+let now = Date.now();
+const listeners = new Set<() => void>();
+let timer: ReturnType<typeof setInterval> | undefined;
+
+function subscribe(l: () => void): () => void {
+	listeners.add(l);
+	if (timer === undefined) {
+		now = Date.now();
+		timer = setInterval(() => {
+			now = Date.now();
+			for (const each of [...listeners]) each();
+		}, 5000);
+	}
+	return () => {
+		listeners.delete(l);
+		if (listeners.size === 0) {
+			clearInterval(timer);
+			timer = undefined;
+		}
+	};
+}
+
+/** The time now, to 5 s. */
+export function useNow(): number {
+	return useSyncExternalStore(
+		subscribe,
+		() => now,
+		() => now,
+	);
+}
+
+/** How long ago, with the exact time on hover and focus. Nothing: the text for never. */
+export function Ago({ at, never = "never" }: { at: string | undefined | null; never?: string }) {
+	const t = useNow();
+	if (!at) return <span style={{ color: "var(--rm-muted)" }}>{never}</span>;
+	return (
+		<Tooltip label={exact(at)}>
+			<time dateTime={at} className="rm-numbers" style={{ whiteSpace: "nowrap" }}>
+				{ago(at, Math.max(t, Date.now() - 5000))}
+			</time>
+		</Tooltip>
+	);
+}
