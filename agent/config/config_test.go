@@ -411,6 +411,14 @@ func TestPathsFollowTheUser(t *testing.T) {
 			t.Errorf("Protected lacks %s", want)
 		}
 	}
+	folder := filepath.Join(t.TempDir(), "a*[b]")
+	half := filepath.Join(folder, ".agent.yaml.123")
+	if err := errors.Join(os.Mkdir(folder, 0o700), os.WriteFile(half, []byte("agent_token: secret\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if left := (Paths{Config: filepath.Join(folder, "agent.yaml")}).Protected(); !slices.Contains(left, half) {
+		t.Errorf("what a killed write left behind is not protected: %v", left)
+	}
 	if slices.Contains(p.Protected(), "/e") {
 		t.Error("a folder that is not the agent's alone is protected whole")
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Root's files and folders (systemd's names override the last three).
@@ -95,8 +96,16 @@ func exists(path string) bool {
 // configuration and state. The folder of agent.yaml is one of them where it is the agent's alone.
 func (p Paths) Protected() []string {
 	protected := []string{p.Config, p.Config + brokenSuffix, p.Guard, PendingPath(p.Config), p.State, p.Cache, p.Runtime}
-	if folder := filepath.Dir(p.Config); filepath.Base(folder) == "restic-manager" {
-		protected = append(protected, folder)
+	folder := filepath.Dir(p.Config)
+	if filepath.Base(folder) == "restic-manager" {
+		return append(protected, folder)
 	}
-	return protected
+	// What a write left behind that was killed before its rename (hostfile.Write). No pattern here is malformed.
+	halves, _ := filepath.Glob(filepath.Join(escapeGlob(folder), "."+escapeGlob(filepath.Base(p.Config))+".*"))
+	return append(protected, halves...)
+}
+
+// escapeGlob is the text as a pattern that matches it alone.
+func escapeGlob(s string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(s)
 }
