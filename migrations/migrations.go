@@ -62,6 +62,19 @@ func State(ctx context.Context, db *sql.DB, dialect Dialect) ([]Status, error) {
 	return status, nil
 }
 
+// Version is the number of the newest step that the database has.
+func Version(ctx context.Context, db *sql.DB, dialect Dialect) (int64, error) {
+	p, err := provider(db, dialect)
+	if err != nil {
+		return 0, err
+	}
+	version, err := p.GetDBVersion(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("read the state of the schema: %w", err)
+	}
+	return version, nil
+}
+
 // Check is an error when the database lacks a step, or has one that this program does not know: then the
 // program is older than the data and must not touch it.
 func Check(ctx context.Context, db *sql.DB, dialect Dialect) error {

@@ -128,7 +128,7 @@ func assembleOn(ctx context.Context, db *database.DB, s *config.Settings, log *s
 		return nil, err
 	}
 	f, err := openFleet(ctx, db, s.KeyFile, log, fleet.Settings{
-		OfflineAfter: time.Duration(s.OfflineAfter), PollHold: time.Duration(s.PollHold), LogKeep: time.Duration(s.LogKeep),
+		OfflineAfter: time.Duration(s.OfflineAfter), OverdueAfter: time.Duration(s.OverdueAfter), PollHold: time.Duration(s.PollHold), LogKeep: time.Duration(s.LogKeep),
 		LogBytesPerJob: int64(s.LogBytesPerJob), LogHeadBytes: int64(s.LogHeadBytes), LogTailBytes: int64(s.LogTailBytes), HelpURL: s.HelpURL,
 	})
 	if err != nil {

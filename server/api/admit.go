@@ -49,8 +49,11 @@ func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
 		c.SetRequest(r.WithContext(ctx))
 		replaceBadIDs(c)
 		handle := next
+		if row.tagged() {
+			handle = s.tag(handle)
+		}
 		if row.gzip {
-			handle = compress(next)
+			handle = compress(handle)
 		}
 		if x.hostID != "" && row.hasBody() {
 			handle = s.gated(x.hostID, handle)
@@ -141,6 +144,9 @@ func (s *Server) sameSite(r *http.Request) error {
 	return nil
 }
 
+// headerVersion tells a signed-in person the server's version with each answer.
+const headerVersion = "Restic-Manager-Version"
+
 func (s *Server) permitOperator(x *exchange, r *http.Request, p Permission) error {
 	if err := s.sameSite(r); err != nil {
 		return err
@@ -154,6 +160,7 @@ func (s *Server) permitOperator(x *exchange, r *http.Request, p Permission) erro
 		return err
 	}
 	x.principal = who
+	x.Header().Set(headerVersion, s.o.Version) // so that a page notices an update
 	return who.Role.Allows(role(p))
 }
 

@@ -9,12 +9,14 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/labstack/echo/v4"
 
 	"restic-manager/server/access"
+	"restic-manager/server/database"
 	"restic-manager/server/fleet"
 )
 
@@ -70,9 +72,11 @@ type Server struct {
 	inflate *inflater
 
 	publicHTTPS bool
-	polls       *limiter // by host
-	enrolls     *limiter // by network
-	bodies      *gate    // by host
+	started     time.Time
+	violations  atomic.Int64 // of invariants, found by the last check
+	polls       *limiter     // by host
+	enrolls     *limiter     // by network
+	bodies      *gate        // by host
 	openapi     []byte
 	stop        context.Context // ends with the waits
 	stopAll     context.CancelFunc
@@ -108,6 +112,7 @@ func build(o Options) (*Server, error) {
 	if err := s.readPublicURL(); err != nil {
 		return nil, err
 	}
+	s.started = database.Truncate(s.now())
 	s.stop, s.stopAll = context.WithCancel(context.Background())
 	l := o.Limits.withDefaults()
 	s.polls = newLimiter(l.HostPerSecond, l.HostBurst, s.now)

@@ -19,7 +19,7 @@ type ByID struct {
 
 // Page asks for one page of a list.
 type Page struct {
-	Cursor string `query:"cursor" maxLength:"1024" doc:"next_cursor of the page before; none: the first page"`
+	Cursor string `query:"cursor" maxLength:"4096" doc:"next_cursor of the page before; none: the first page"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50"`
 }
 

@@ -51,29 +51,42 @@ func (s *Server) listTokens(ctx context.Context, in *Page) (*tokensOutput, error
 
 func (p Page) page() fleet.Page { return fleet.Page{Cursor: p.Cursor, Limit: p.Limit} }
 
+type enrollmentTokenOutput struct{ Body fleet.EnrollmentToken }
+
+func (s *Server) getToken(ctx context.Context, in *ByID) (*enrollmentTokenOutput, error) {
+	t, err := s.o.Fleet.EnrollmentTokenByID(ctx, in.ID)
+	return &enrollmentTokenOutput{t}, err
+}
+
 func (s *Server) deleteToken(ctx context.Context, in *ByID) (*none, error) {
 	return &none{}, s.o.Fleet.DeleteEnrollmentToken(ctx, exchangeOf(ctx).actor(), in.ID)
 }
 
 type hostsInput struct {
 	Page
-	Status string `query:"status" enum:"never_seen,online,offline,revoked"`
-	Search string `query:"search" maxLength:"256" doc:"Part of a name"`
-	Label  string `query:"label" maxLength:"260" doc:"key or key=value"`
+	HostQuery
+	Sort  string `query:"sort" enum:"name,last_success,last_seen,protection,snapshots,size,version,status" default:"name" doc:"protection and status begin with the worst, last_success and last_seen with what is longest ago or never was"`
+	Order string `query:"order" enum:"asc,desc" default:"asc"`
 }
 
-type hostsOutput struct {
-	Body struct {
-		Hosts      []fleet.Host `json:"hosts"`
-		NextCursor string       `json:"next_cursor,omitempty"`
-	} `nameHint:"Hosts"`
-}
+type hostsOutput struct{ Body fleet.HostPage }
 
 func (s *Server) listHosts(ctx context.Context, in *hostsInput) (*hostsOutput, error) {
-	out := &hostsOutput{}
-	var err error
-	out.Body.Hosts, out.Body.NextCursor, err = s.o.Fleet.Hosts(ctx, fleet.HostFilter{Status: in.Status, Search: in.Search, Label: in.Label}, in.page())
-	return out, err
+	p, err := s.o.Fleet.Hosts(ctx, in.filter(), fleet.HostOrder{Sort: in.Sort, Descending: in.Order == "desc", Group: in.Group}, in.page())
+	return &hostsOutput{p}, err
+}
+
+type calendarInput struct {
+	ByID
+	Days      int `query:"days" minimum:"1" maximum:"366" default:"90" doc:"So many days up to today"`
+	UTCOffset int `query:"utc_offset_minutes" minimum:"-840" maximum:"840" doc:"How far the days' midnight is ahead of UTC's"`
+}
+
+type calendarOutput struct{ Body fleet.Calendar }
+
+func (s *Server) getCalendar(ctx context.Context, in *calendarInput) (*calendarOutput, error) {
+	c, err := s.o.Fleet.Calendar(ctx, in.ID, in.Days, time.Duration(in.UTCOffset)*time.Minute)
+	return &calendarOutput{c}, err
 }
 
 type hostOutput struct{ Body fleet.Host }
@@ -133,12 +146,26 @@ func (s *Server) deleteRepository(ctx context.Context, in *ByID) (*none, error) 
 type snapshotsInput struct {
 	ByID
 	Page
-	All bool `query:"all" doc:"The whole repository's, not only the host's own"`
+	All  bool   `query:"all" doc:"The whole repository's, not only the host's own"`
+	Path string `query:"path" maxLength:"4096" doc:"Part of one of its paths"`
+	Tag  string `query:"tag" maxLength:"256" doc:"One of its tags"`
 }
 
 type snapshotsOutput struct{ Body fleet.SnapshotPage }
 
 func (s *Server) listSnapshots(ctx context.Context, in *snapshotsInput) (*snapshotsOutput, error) {
-	p, err := s.o.Fleet.Snapshots(ctx, in.ID, in.All, in.page())
+	p, err := s.o.Fleet.Snapshots(ctx, in.ID, fleet.SnapshotFilter{All: in.All, Path: in.Path, Tag: in.Tag}, in.page())
 	return &snapshotsOutput{p}, err
+}
+
+type snapshotInput struct {
+	ByID
+	Snapshot string `path:"snapshot" doc:"Its id, or 8 digits and more of the beginning that no other has"`
+}
+
+type snapshotOutput struct{ Body fleet.Snapshot }
+
+func (s *Server) getSnapshot(ctx context.Context, in *snapshotInput) (*snapshotOutput, error) {
+	o, err := s.o.Fleet.SnapshotByID(ctx, in.ID, in.Snapshot)
+	return &snapshotOutput{o}, err
 }

@@ -100,6 +100,8 @@ type jobsInput struct {
 	Host   string    `query:"host" doc:"A host's id"`
 	Kind   wire.Kind `query:"kind" enum:"backup,restore,check,prune,forget,init,snapshots,unlock"`
 	State  []string  `query:"state" maxItems:"10" enum:"queued,accepted,running,succeeded,succeeded_with_issues,failed,canceled,lost,rejected,expired" doc:"States, separated by commas"`
+	Label  string    `query:"label" maxLength:"260" doc:"Of the host: key or key=value"`
+	Search string    `query:"search" maxLength:"256" doc:"Part of the host's name"`
 	Before time.Time `query:"before" doc:"Queued before"`
 	After  time.Time `query:"after" doc:"Queued at or after"`
 }
@@ -116,7 +118,7 @@ func (s *Server) listJobs(ctx context.Context, in *jobsInput) (*jobsOutput, erro
 	if in.Host != "" && !wire.IsUUID(in.Host) {
 		in.Host = nobody
 	}
-	f := fleet.JobFilter{HostID: in.Host, Kind: in.Kind, Before: given(in.Before), After: given(in.After)}
+	f := fleet.JobFilter{HostID: in.Host, Kind: in.Kind, Label: in.Label, Search: in.Search, Before: given(in.Before), After: given(in.After)}
 	for _, state := range in.State {
 		f.States = append(f.States, wire.State(state))
 	}
@@ -127,6 +129,9 @@ func (s *Server) listJobs(ctx context.Context, in *jobsInput) (*jobsOutput, erro
 
 func (s *Server) getJob(ctx context.Context, in *ByID) (*jobOutput, error) {
 	j, err := s.o.Fleet.JobByID(ctx, in.ID)
+	if err == nil {
+		j, err = s.o.Fleet.WithWaiting(ctx, j)
+	}
 	return &jobOutput{http.StatusOK, j}, err
 }
 

@@ -15,7 +15,7 @@ import (
 
 // somewhere is the row's path with ids that nothing has.
 func (r *Route) somewhere() string {
-	return strings.NewReplacer("{id}", database.NewID(), "{token}", hexOf(16), "{n}", "0").Replace(r.Path)
+	return strings.NewReplacer("{id}", database.NewID(), "{token}", hexOf(16), "{n}", "0", "{snapshot}", hexOf(32)).Replace(r.Path)
 }
 
 // who may call what: the permissions each principal has.
@@ -160,7 +160,7 @@ func TestUndeclaredMethodsAndPaths(t *testing.T) {
 	each(t, nil, func(t *testing.T, r *rig) {
 		admin := r.signIn(adminName)
 		for path, declared := range r.routes {
-			real := strings.NewReplacer(":id", database.NewID(), ":token", hexOf(16), ":n", "0").Replace(path)
+			real := strings.NewReplacer(":id", database.NewID(), ":token", hexOf(16), ":n", "0", ":snapshot", hexOf(32)).Replace(path)
 			for _, m := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "FOO"} {
 				if declared[m] != nil {
 					continue

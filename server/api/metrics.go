@@ -52,7 +52,10 @@ func newMetrics(f *fleet.Store, version string) *metrics {
 }
 
 // CountViolations adds to the broken invariants that were found.
-func (s *Server) CountViolations(n int) { s.metrics.violations.Add(float64(n)) }
+func (s *Server) CountViolations(n int) {
+	s.violations.Store(int64(n))
+	s.metrics.violations.Add(float64(n))
+}
 
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, Timeout: 20 * time.Second})

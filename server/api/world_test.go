@@ -109,13 +109,21 @@ func (w *world) person(row *Route) (q request, id string) {
 		id, _ = w.account(access.Viewer)
 	case "createOperator":
 		q.body = fmt.Sprintf(`{"username":%q,"password":"another fine long secret","role":"viewer"}`, w.name("account"))
-	case "deleteEnrollmentToken":
+	case "deleteEnrollmentToken", "getEnrollmentToken":
 		id = w.token()
-	case "getHost", "updateHost", "revokeHost", "clearCloneAlarm", "putRepository", "listSnapshots", "createJob":
+	case "getHost", "updateHost", "revokeHost", "clearCloneAlarm", "putRepository", "listSnapshots", "getCalendar", "createJob":
 		id = w.host().id
 	case "deleteRepository":
 		id = w.host().id
 		w.must(request{method: "PUT", path: "/api/hosts/" + id + "/repository", as: w.admin, body: wellFormed["putRepository"]}, nil)
+	case "getSnapshot":
+		a := w.host()
+		id = a.id
+		token := w.listing(a.running(w.admin))
+		w.must(request{method: "PUT", path: "/api/agents/listings/" + token + "/parts/0", as: a.as, bytes: []byte(listed)}, nil)
+		w.must(request{method: "POST", path: "/api/agents/listings/" + token + "/commit", as: a.as,
+			body: toJSON(w.t, wire.CommitRequest{Parts: 1, Count: 1, SHA256: sha(listed), RepositoryID: sha(a.id)})}, nil)
+		q.path = strings.Replace(q.path, "{snapshot}", sha("s")[:8], 1)
 	case "deleteHost":
 		id = w.revoked()
 	case "getJob", "cancelJob", "readLog", "downloadLog":

@@ -102,6 +102,9 @@ func (s *Settings) check() error {
 	if d := time.Duration(s.OfflineAfter); d < time.Second {
 		return Errorf("offline-after: %s is shorter than a second", s.OfflineAfter)
 	}
+	if d := time.Duration(s.OverdueAfter); d < time.Minute {
+		return Errorf("overdue-after: %s is shorter than a minute", s.OverdueAfter)
+	}
 	if d := time.Duration(s.PollHold); d != 0 && d < time.Second {
 		return Errorf("poll-hold: %s is shorter than a second; 0 leaves it to the agents", s.PollHold)
 	}

@@ -35,6 +35,7 @@ type Settings struct {
 	MetricsToken  string `placeholder:"TOKEN" secret:"" help:"Bearer token that opens /metrics on the main listener. With neither, /metrics is closed."`
 
 	OfflineAfter   Duration `placeholder:"TIME" default:"90s" help:"A host counts as offline after so long without a request."`
+	OverdueAfter   Duration `placeholder:"TIME" default:"48h" help:"A host counts as at risk when its last backup that succeeded is older."`
 	PollHold       Duration `placeholder:"TIME" default:"0s" help:"Longest time a poll of an agent is held, for proxies that cut idle requests sooner than a minute; 0 leaves it to the agents."`
 	LogKeep        Duration `placeholder:"TIME" default:"90d" help:"Logs of ended jobs go after so long."`
 	LogBytesPerJob Size     `placeholder:"SIZE" default:"64MiB" help:"What an agent keeps and sends of one job's log; more is counted and dropped."`

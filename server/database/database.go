@@ -243,6 +243,36 @@ func (d *DB) CheckSchema(ctx context.Context) error {
 	})
 }
 
+// SchemaVersion is the number of the newest migration that is applied.
+func (d *DB) SchemaVersion(ctx context.Context) (version int64, err error) {
+	err = d.withMigrations(func(pool *sql.DB, dialect migrations.Dialect) error {
+		version, err = migrations.Version(ctx, pool, dialect)
+		return err
+	})
+	return version, err
+}
+
+// About is what engine the database is, in which version, and how much it takes on disk.
+type About struct {
+	Engine    string `json:"engine" enum:"sqlite,postgres"`
+	Version   string `json:"version"`
+	SizeBytes int64  `json:"size_bytes"`
+}
+
+// About asks the database about itself.
+func (d *DB) About(ctx context.Context) (About, error) {
+	a := About{Engine: string(migrations.SQLite)}
+	query := "SELECT sqlite_version() AS version, (SELECT page_count FROM pragma_page_count()) * (SELECT page_size FROM pragma_page_size()) AS size_bytes"
+	if d.postgres {
+		a.Engine = string(migrations.Postgres)
+		query = "SELECT current_setting('server_version') AS version, pg_database_size(current_database()) AS size_bytes"
+	}
+	if err := d.Read(ctx).Raw(query).Scan(&a).Error; err != nil {
+		return About{}, fmt.Errorf("ask the database about itself: %w", err)
+	}
+	return a, nil
+}
+
 func (d *DB) withMigrations(do func(*sql.DB, migrations.Dialect) error) error {
 	pool, err := d.write.DB()
 	if err != nil {

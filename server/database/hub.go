@@ -18,6 +18,8 @@ const (
 	TopicHosts = "hosts" // the fleet's list
 	TopicJobs  = "jobs"  // the list of jobs
 	TopicAudit = "audit" // the audit trail
+	// TopicTokens is about enrollment tokens: one was made, used or deleted.
+	TopicTokens = "enrollment-tokens"
 )
 
 // TopicHost is about one host: its row.

@@ -71,7 +71,7 @@ func (s *Store) answer(ctx context.Context, hostID string, q wire.PollQuery) (an
 			TimeLimitSeconds: specs[d.Offer.ID].TimeLimitSeconds, QueuedAt: d.Offer.QueuedAt,
 		}
 	}
-	return a, s.note(ctx, q, d)
+	return a, s.note(ctx, hostID, q, d)
 }
 
 func unsettled(v job.View) bool {
@@ -231,14 +231,14 @@ func readRepository(db *gorm.DB, key string) (job.Repository, error) {
 }
 
 // note writes what a poll proves about jobs.
-func (s *Store) note(ctx context.Context, q wire.PollQuery, d job.Decision) error {
+func (s *Store) note(ctx context.Context, hostID string, q wire.PollQuery, d job.Decision) error {
 	for _, id := range d.Waits {
-		if err := s.noteJob(ctx, id, job.Waiting{}); err != nil {
+		if err := s.noteJob(ctx, hostID, id, job.Waiting{}); err != nil {
 			return err
 		}
 	}
 	for _, id := range d.Unnamed {
-		if err := s.noteJob(ctx, id, job.UnnamedPoll{Boot: q.Boot, Seq: q.Seq}); err != nil {
+		if err := s.noteJob(ctx, hostID, id, job.UnnamedPoll{Boot: q.Boot, Seq: q.Seq}); err != nil {
 			return err
 		}
 	}
@@ -246,9 +246,14 @@ func (s *Store) note(ctx context.Context, q wire.PollQuery, d job.Decision) erro
 }
 
 // noteJob applies an event that only matters while its job is still what the poll saw.
-func (s *Store) noteJob(ctx context.Context, id string, e job.Event) error {
+func (s *Store) noteJob(ctx context.Context, hostID, id string, e job.Event) error {
 	var c change
 	err := s.db.Write(ctx, func(tx *database.Tx) error {
+		if _, judges := e.(job.UnnamedPoll); judges && tx.Postgres() { // it may end the job
+			if err := tx.Exec("SELECT id FROM hosts WHERE id = ?"+forUpdate(tx), hostID).Error; err != nil {
+				return err
+			}
+		}
 		row, ok, err := lockJob(tx, id)
 		if err != nil || !ok {
 			return err

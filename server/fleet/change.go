@@ -34,7 +34,10 @@ func (s *Store) applyTo(tx *database.Tx, was job.Job, e job.Event) (change, erro
 	if !ok {
 		return c, fmt.Errorf("job %s changed under its lock", was.ID)
 	}
-	return c, s.effects(tx, c)
+	if err := s.effects(tx, c); err != nil || !c.fx.Ended {
+		return c, err
+	}
+	return c, recordBackup(tx, c.job)
 }
 
 // effects tells who must know, and finds who may go on.

@@ -43,7 +43,18 @@ type Host struct {
 	SnapshotsRefreshedAt *time.Time      `json:"snapshots_refreshed_at,omitempty" doc:"When the list of snapshots was true; absent: never listed"`
 	ListingError         string          `json:"listing_error,omitempty" doc:"Why the last attempt to list snapshots failed"`
 	LastSuccessAt        *time.Time      `json:"last_success_at,omitempty" doc:"End of the last backup that succeeded"`
+	Protection           Protection      `json:"protection" enum:"failing,never_backed_up,at_risk,protected,revoked" doc:"failing: the last backup did not succeed, or a clone alarm; at_risk: the last success is older than overdue_after_seconds, or had issues"`
+	LastBackup           *LastBackup     `json:"last_backup,omitempty" doc:"The backup that ended last; canceled ones and dry runs do not count"`
+	LatestSizeBytes      int64           `json:"latest_size_bytes" doc:"What the newest backup holds; 0: not known"`
 	ActiveJobs           []ActiveJob     `json:"active_jobs"`
+}
+
+// LastBackup is how a host's last backup ended.
+type LastBackup struct {
+	JobID     string     `json:"job_id"`
+	State     wire.State `json:"state"`
+	EndedAt   time.Time  `json:"ended_at"`
+	ErrorCode string     `json:"error_code,omitempty"`
 }
 
 // CloneAlarm says that two processes with one identity were alive at once.
@@ -65,13 +76,12 @@ type ActiveJob struct {
 	Kind        wire.Kind  `json:"kind"`
 	State       wire.State `json:"state"`
 	PercentDone float64    `json:"percent_done" doc:"0 to 1"`
-}
 
-// HostFilter narrows a list of hosts; empty fields do not.
-type HostFilter struct {
-	Status string // one of never_seen, online, offline, revoked
-	Search string // part of the name or hostname, in any case
-	Label  string // key, or key=value
+	BytesDone      int64      `json:"bytes_done"`
+	TotalBytes     int64      `json:"total_bytes"`
+	ElapsedSeconds float64    `json:"elapsed_seconds"`
+	StartedAt      *time.Time `json:"started_at,omitempty"`
+	CurrentFile    string     `json:"current_file,omitempty"`
 }
 
 // HostPatch changes a host; nil fields stay as they are.
@@ -143,10 +153,19 @@ type LogRange struct {
 type SnapshotPage struct {
 	Snapshots   []Snapshot `json:"snapshots"`
 	RefreshedAt *time.Time `json:"refreshed_at" doc:"The list is what the repository held then; null: never listed"`
+	Total       int64      `json:"total" doc:"Snapshots that match the filter"`
 	NextCursor  string     `json:"next_cursor,omitempty"`
 }
 
-// Snapshot is one snapshot. Its figures are from restic's embedded summary: 0 where restic is older than 0.17.
+// SnapshotFilter narrows a list of snapshots; zero fields do not, but for All.
+type SnapshotFilter struct {
+	All  bool   // the whole repository's, not only the host's own
+	Path string // part of one of its paths
+	Tag  string // one of its tags
+}
+
+// Snapshot is one snapshot. Its figures are from restic's embedded summary; where restic was older than 0.17 and stored
+// none, from the backup that made it; 0 where neither is known.
 type Snapshot struct {
 	ID             string                `json:"id"`
 	ShortID        string                `json:"short_id"`
@@ -164,6 +183,7 @@ type Snapshot struct {
 	FileCount      int64                 `json:"file_count"`
 	DataAdded      int64                 `json:"data_added"`
 	Summary        *wire.SnapshotSummary `json:"summary,omitempty"`
+	JobID          string                `json:"job_id,omitempty" doc:"The backup that made it, when it is known"`
 }
 
 // ChangesPage tells what to fetch again.

@@ -103,12 +103,12 @@ func TestHundredEnrollsWithOneTokenMakeOneHost(t *testing.T) {
 		}
 		wg.Wait()
 		made = slices.DeleteFunc(made, func(s string) bool { return s == "" })
-		hosts, _, err := x.Hosts(t.Context(), HostFilter{}, Page{})
+		page, err := x.Hosts(t.Context(), HostFilter{}, HostOrder{}, Page{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(made) != 1 || len(hosts) != 1 || hosts[0].ID != made[0] {
-			t.Errorf("got %d enrolled, %d hosts, want one and the same", len(made), len(hosts))
+		if len(made) != 1 || len(page.Hosts) != 1 || page.Hosts[0].ID != made[0] {
+			t.Errorf("got %d enrolled, %d hosts, want one and the same", len(made), len(page.Hosts))
 		}
 	})
 }

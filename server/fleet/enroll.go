@@ -77,6 +77,7 @@ func (s *Store) CreateEnrollmentToken(ctx context.Context, actor database.Actor,
 		if err := tx.Create(&row).Error; err != nil {
 			return err
 		}
+		tx.Notify(database.TopicTokens)
 		return tx.Audit(actor, "enrollment_token.create", "enrollment_token:"+row.ID,
 			map[string]any{"name": name, "expires_at": row.ExpiresAt})
 	})
@@ -121,11 +122,27 @@ func (s *Store) EnrollmentTokens(ctx context.Context, p Page) (tokens []Enrollme
 	return tokens, next, nil
 }
 
+var errNoToken = fault.NotFoundf("there is no such enrollment token")
+
+// EnrollmentTokenByID is one token, or not_found.
+func (s *Store) EnrollmentTokenByID(ctx context.Context, id string) (EnrollmentToken, error) {
+	if !wire.IsUUID(id) {
+		return EnrollmentToken{}, errNoToken
+	}
+	var rows []tokenRow
+	if err := s.db.Read(ctx).Raw("SELECT * FROM enrollment_tokens WHERE id = ?", id).Scan(&rows).Error; err != nil {
+		return EnrollmentToken{}, fmt.Errorf("read enrollment token %s: %w", id, err)
+	}
+	if len(rows) == 0 {
+		return EnrollmentToken{}, errNoToken
+	}
+	return rows[0].token()
+}
+
 // DeleteEnrollmentToken makes a token void. The host that it made stays.
 func (s *Store) DeleteEnrollmentToken(ctx context.Context, actor database.Actor, id string) error {
-	missing := fault.NotFoundf("there is no such enrollment token")
 	if !wire.IsUUID(id) {
-		return missing
+		return errNoToken
 	}
 	err := s.db.Write(ctx, func(tx *database.Tx) error {
 		done := tx.Exec("DELETE FROM enrollment_tokens WHERE id = ?", id)
@@ -133,8 +150,9 @@ func (s *Store) DeleteEnrollmentToken(ctx context.Context, actor database.Actor,
 			return done.Error
 		}
 		if done.RowsAffected == 0 {
-			return missing
+			return errNoToken
 		}
+		tx.Notify(database.TopicTokens)
 		return tx.Audit(actor, "enrollment_token.delete", "enrollment_token:"+id, nil)
 	})
 	if err != nil {
@@ -204,7 +222,7 @@ func (s *Store) enroll(tx *database.Tx, r wire.EnrollRequest, address string) (w
 	if err := s.recordHostname(tx, host.ID, r.Hostname); err != nil {
 		return wire.EnrollReply{}, err
 	}
-	tx.Notify(database.TopicHosts, database.TopicHost(host.ID))
+	tx.Notify(database.TopicHosts, database.TopicHost(host.ID), database.TopicTokens)
 	agent := database.Actor{Kind: "agent", ID: host.ID, Name: host.Name, Address: address}
 	err = tx.Audit(agent, "host.enroll", "host:"+host.ID, map[string]any{"name": host.Name, "enrollment_token_id": token.ID})
 	return wire.EnrollReply{HostID: host.ID, Name: host.Name}, err

@@ -134,11 +134,14 @@ func (s *Store) succeeded(tx *database.Tx, host hostRow, j job.Job, r wire.Finis
 	if !j.State.Success() {
 		return nil
 	}
-	if j.Kind == wire.KindBackup && (r.Summary == nil || !r.Summary.DryRun) {
-		if err := tx.Exec("UPDATE hosts SET last_success_at = ? WHERE id = ?", tx.Now, host.ID).Error; err != nil {
-			return fmt.Errorf("note the success on host %s: %w", host.ID, err)
+	if j.Kind == wire.KindBackup {
+		bytes := int64(0)
+		if r.Summary != nil {
+			bytes = max(r.Summary.TotalBytesProcessed, 0)
 		}
-		tx.Notify(database.TopicHosts)
+		if err := recordSuccess(tx, j, bytes); err != nil {
+			return err
+		}
 	}
 	if j.Kind != wire.KindInit || r.Summary == nil || r.Summary.RepositoryID == "" {
 		return nil

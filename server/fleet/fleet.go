@@ -15,6 +15,7 @@ import (
 // docs/configuration.md.
 type Settings struct {
 	OfflineAfter   time.Duration // 90 s
+	OverdueAfter   time.Duration // age of the last success at which a host is at risk: 48 h
 	LogBytesPerJob int64         // what an agent keeps of one job's log: 64 MiB
 	LogHeadBytes   int64         // what the server keeps of a job's beginning: 8 MiB
 	LogTailBytes   int64         // and of its end: 8 MiB
@@ -65,6 +66,7 @@ func (s Settings) withDefaults() Settings {
 		}
 	}
 	set(&s.OfflineAfter, wire.OfflineAfter)
+	set(&s.OverdueAfter, 48*time.Hour)
 	set(&s.LogKeep, 90*24*time.Hour)
 	for _, f := range []struct {
 		p *int64

@@ -103,7 +103,7 @@ func FuzzListQuery(f *testing.F) {
 	f.Add("", "", "", "W251bGwsbnVsbF0")
 	f.Add("", "", "", "WyIwMDAxIiwgInhdICJd")
 	f.Fuzz(func(t *testing.T, host, kind, state, cursor string) {
-		where, args, err := JobFilter{HostID: host, Kind: wire.Kind(kind), States: []wire.State{wire.State(state)}}.conditions()
+		where, args, err := JobFilter{HostID: host, Kind: wire.Kind(kind), States: []wire.State{wire.State(state)}}.conditions(false)
 		if err != nil {
 			if fault.As(err) == nil {
 				t.Errorf("%q, %q, %q: got %v, want a fault that the caller is told", host, kind, state, err)

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"restic-manager/server/fault"
@@ -39,6 +37,12 @@ type hostRow struct {
 	SnapshotCount        int64      `gorm:"column:snapshot_count"`
 	ListingError         string     `gorm:"column:listing_error"`
 	LastSuccessAt        *time.Time `gorm:"column:last_success_at"`
+	LastBackupState      wire.State `gorm:"column:last_backup_state"`
+	LastBackupAt         *time.Time `gorm:"column:last_backup_at"`
+	LastBackupJobID      *string    `gorm:"column:last_backup_job_id"`
+	LastBackupError      string     `gorm:"column:last_backup_error"`
+	SuccessBytes         int64      `gorm:"column:success_bytes"`
+	LatestSizeBytes      int64      `gorm:"column:latest_size_bytes"`
 }
 
 // TableName is hosts.
@@ -51,10 +55,16 @@ type shownHost struct {
 	RepoURL     *string    `gorm:"column:repo_url"`
 	RepoEnvKeys *string    `gorm:"column:repo_env_keys"`
 	RepoUpdated *time.Time `gorm:"column:repo_updated"`
+	Severity    int        `gorm:"column:severity"`
+	StatusPlace int        `gorm:"column:status_place"`
+	GroupValue  string     `gorm:"column:group_value"`
 }
 
-const selectHosts = `SELECT h.*, r.refreshed_at, hr.url AS repo_url, hr.env_keys AS repo_env_keys, hr.updated_at AS repo_updated
-	FROM hosts h
+// hostColumns takes @overdue: see severity.
+const hostColumns = `h.*, r.refreshed_at, hr.url AS repo_url, hr.env_keys AS repo_env_keys, hr.updated_at AS repo_updated, ` +
+	severity + ` AS severity, ` + statusPlace + ` AS status_place`
+
+const fromHosts = ` FROM hosts h
 	LEFT JOIN repositories r ON r.id = h.repository_id
 	LEFT JOIN host_repositories hr ON hr.host_id = h.id`
 
@@ -65,6 +75,10 @@ func (r shownHost) host() (Host, error) {
 		AgentVersion: w.AgentVersion, ResticVersion: w.ResticVersion, ProtocolVersion: w.ProtocolVersion, ClockSkewSeconds: w.SkewSeconds,
 		RepositoryID: w.RepositoryID, SnapshotCount: w.SnapshotCount, SnapshotsRefreshedAt: inUTC(r.RefreshedAt),
 		ListingError: w.ListingError, LastSuccessAt: inUTC(w.LastSuccessAt), ActiveJobs: []ActiveJob{},
+		Protection: Protections[r.Severity], LatestSizeBytes: w.LatestSizeBytes,
+	}
+	if w.LastBackupJobID != nil && w.LastBackupAt != nil {
+		h.LastBackup = &LastBackup{JobID: *w.LastBackupJobID, State: w.LastBackupState, EndedAt: w.LastBackupAt.UTC(), ErrorCode: w.LastBackupError}
 	}
 	if w.CloneAlarmAt != nil {
 		h.CloneAlarm = &CloneAlarm{At: w.CloneAlarmAt.UTC(), Message: w.CloneAlarm}
@@ -86,68 +100,6 @@ func (r shownHost) host() (Host, error) {
 	return h, nil
 }
 
-var hostStatuses = []string{"never_seen", "online", "offline", "revoked"}
-
-// Hosts lists hosts by name, each with its jobs that have not ended.
-func (s *Store) Hosts(ctx context.Context, f HostFilter, p Page) (hosts []Host, next string, err error) {
-	where, args, err := f.conditions(s.db.Postgres())
-	if err != nil {
-		return nil, "", err
-	}
-	if p.Cursor != "" {
-		var after string
-		if err := decodeCursor(p.Cursor, &after); err != nil {
-			return nil, "", err
-		}
-		where, args = append(where, "h.name_key > ?"), append(args, after)
-	}
-	query := selectHosts
-	if len(where) > 0 {
-		query += " WHERE " + strings.Join(where, " AND ")
-	}
-	query += " ORDER BY h.name_key LIMIT ?"
-	var rows []shownHost
-	if err := s.db.Read(ctx).Raw(query, append(args, p.limit()+1)...).Scan(&rows).Error; err != nil {
-		return nil, "", fmt.Errorf("list hosts: %w", err)
-	}
-	if len(rows) > p.limit() {
-		rows = rows[:p.limit()]
-		next = encodeCursor(rows[len(rows)-1].Row.NameKey)
-	}
-	hosts, err = s.withActiveJobs(ctx, rows)
-	return hosts, next, err
-}
-
-// conditions are the filter in SQL.
-func (f HostFilter) conditions(postgres bool) (where []string, args []any, err error) {
-	if f.Status != "" {
-		if !slices.Contains(hostStatuses, f.Status) {
-			return nil, nil, fault.Invalidf("status: give one of %s", strings.Join(hostStatuses, ", "))
-		}
-		where, args = append(where, "h.status = ?"), append(args, f.Status)
-	}
-	if f.Search != "" {
-		part := "%" + escapeLike(nameKey(cleanLine(f.Search, maxHostname))) + "%"
-		where, args = append(where, `(h.name_key LIKE ? ESCAPE '!' OR lower(h.hostname) LIKE ? ESCAPE '!')`), append(args, part, part)
-	}
-	if f.Label != "" {
-		text, err := labelText(f.Label)
-		if err != nil {
-			return nil, nil, err
-		}
-		find := "instr(h.labels, ?) > 0"
-		if postgres {
-			find = "strpos(h.labels, ?) > 0"
-		}
-		where, args = append(where, find), append(args, text)
-	}
-	return where, args, nil
-}
-
-func escapeLike(s string) string {
-	return strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(s)
-}
-
 // withActiveJobs adds the jobs that have not ended, for all hosts in one query.
 func (s *Store) withActiveJobs(ctx context.Context, rows []shownHost) ([]Host, error) {
 	hosts := make([]Host, 0, len(rows))
@@ -165,26 +117,42 @@ func (s *Store) withActiveJobs(ctx context.Context, rows []shownHost) ([]Host, e
 	}
 	var jobs []struct {
 		ID, HostID, Kind, State string
+		StartedAt               *time.Time
 		Progress                *string
 	}
-	err := s.db.Read(ctx).Raw(`SELECT id, host_id, kind, state, progress FROM jobs
+	err := s.db.Read(ctx).Raw(`SELECT id, host_id, kind, state, started_at, progress FROM jobs
 		WHERE state IN ('queued', 'accepted', 'running') AND host_id IN ? ORDER BY id`, ids).Scan(&jobs).Error
 	if err != nil {
 		return nil, fmt.Errorf("list the jobs of hosts: %w", err)
 	}
 	for _, j := range jobs {
-		active := ActiveJob{ID: j.ID, Kind: wire.Kind(j.Kind), State: wire.State(j.State)}
-		if j.Progress != nil && *j.Progress != "" {
-			var p wire.Progress
-			if err := json.Unmarshal([]byte(*j.Progress), &p); err != nil {
-				return nil, fmt.Errorf("read the progress of job %s: %w", j.ID, err)
-			}
-			active.PercentDone = p.PercentDone
+		active, err := s.activeJob(ActiveJob{ID: j.ID, Kind: wire.Kind(j.Kind), State: wire.State(j.State), StartedAt: inUTC(j.StartedAt)}, j.Progress)
+		if err != nil {
+			return nil, err
 		}
 		h := &hosts[index[j.HostID]]
 		h.ActiveJobs = append(h.ActiveJobs, active)
 	}
 	return hosts, nil
+}
+
+// activeJob adds how far the job is, by what is stored or by what this replica heard since.
+func (s *Store) activeJob(a ActiveJob, stored *string) (ActiveJob, error) {
+	var p *wire.Progress
+	if err := decode(stored, &p); err != nil {
+		return a, fmt.Errorf("read the progress of job %s: %w", a.ID, err)
+	}
+	if newer, _, ok := s.pulse.newer(a.ID, p != nil); ok && a.State == wire.StateRunning {
+		p = &newer
+	}
+	if p == nil {
+		return a, nil
+	}
+	a.PercentDone, a.BytesDone, a.TotalBytes, a.ElapsedSeconds = p.PercentDone, p.BytesDone, p.TotalBytes, p.ElapsedSeconds
+	if len(p.CurrentFiles) > 0 {
+		a.CurrentFile = p.CurrentFiles[0]
+	}
+	return a, nil
 }
 
 var errNoHost = fault.NotFoundf("there is no such host")
@@ -194,8 +162,13 @@ func (s *Store) HostByID(ctx context.Context, id string) (Host, error) {
 	if !wire.IsUUID(id) {
 		return Host{}, errNoHost
 	}
+	now, err := s.db.Now(ctx)
+	if err != nil {
+		return Host{}, err
+	}
 	var rows []shownHost
-	if err := s.db.Read(ctx).Raw(selectHosts+" WHERE h.id = ?", id).Scan(&rows).Error; err != nil {
+	args := map[string]any{"overdue": s.overdueBefore(now), "id": id}
+	if err := s.db.Read(ctx).Raw("SELECT "+hostColumns+fromHosts+" WHERE h.id = @id", args).Scan(&rows).Error; err != nil {
 		return Host{}, fmt.Errorf("read host %s: %w", id, err)
 	}
 	if len(rows) == 0 {

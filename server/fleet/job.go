@@ -43,11 +43,13 @@ type Job struct {
 	StalledSince      *time.Time `json:"stalled_since,omitempty"`
 	HoldReleasedAt    *time.Time `json:"hold_released_at,omitempty"`
 
-	LogLines    *int64 `json:"log_lines,omitempty"` // as finish said
-	LogReceived int64  `json:"log_received"`        // the server's next_line - 1
-	LogComplete bool   `json:"log_complete"`
-	LogProblem  string `json:"log_problem,omitempty"`
-	LateReport  bool   `json:"late_report"` // a result other than the one shown came after the end
+	LogLines    *int64   `json:"log_lines,omitempty"` // as finish said
+	LogReceived int64    `json:"log_received"`        // the server's next_line - 1
+	LogComplete bool     `json:"log_complete"`
+	LogProblem  string   `json:"log_problem,omitempty"`
+	Waiting     *Waiting `json:"waiting,omitempty" doc:"Why a queued job does not run yet; of one job only"`
+
+	LateReport bool `json:"late_report"` // a result other than the one shown came after the end
 }
 
 // NewJob asks for one job.
@@ -67,6 +69,8 @@ type JobFilter struct {
 	States []wire.State
 	Before *time.Time // queued before
 	After  *time.Time // queued at or after
+	Label  string     // of the host: key, or key=value
+	Search string     // part of the host's name or hostname, in any case
 }
 
 // SweepReport counts what one sweep changed.

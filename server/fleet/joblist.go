@@ -55,7 +55,7 @@ func (s *Store) JobByID(ctx context.Context, id string) (Job, error) {
 
 // Jobs lists jobs, the newest first.
 func (s *Store) Jobs(ctx context.Context, f JobFilter, p Page) (jobs []Job, next string, err error) {
-	where, args, err := f.conditions()
+	where, args, err := f.conditions(s.db.Postgres())
 	if err != nil {
 		return nil, "", err
 	}
@@ -85,7 +85,7 @@ func (s *Store) Jobs(ctx context.Context, f JobFilter, p Page) (jobs []Job, next
 	return jobs, next, err
 }
 
-func (f JobFilter) conditions() (where []string, args []any, err error) {
+func (f JobFilter) conditions(postgres bool) (where []string, args []any, err error) {
 	add := func(condition string, arg any) { where, args = append(where, condition), append(args, arg) }
 	if f.HostID != "" {
 		if !wire.IsUUID(f.HostID) {
@@ -112,6 +112,22 @@ func (f JobFilter) conditions() (where []string, args []any, err error) {
 	}
 	if f.After != nil {
 		add("jobs.queued_at >= ?", database.Truncate(*f.After))
+	}
+	if f.Label != "" {
+		text, err := labelText(f.Label)
+		if err != nil {
+			return nil, nil, err
+		}
+		if postgres {
+			add("strpos(hosts.labels, ?) > 0", text)
+		} else {
+			add("instr(hosts.labels, ?) > 0", text)
+		}
+	}
+	if f.Search != "" {
+		part := "%" + escapeLike(nameKey(cleanLine(f.Search, maxHostname))) + "%"
+		add("(hosts.name_key LIKE ? ESCAPE '!' OR lower(hosts.hostname) LIKE ? ESCAPE '!')", part)
+		args = append(args, part)
 	}
 	return where, args, nil
 }

@@ -54,7 +54,7 @@ func (x *fixture) draw(host, job string) string {
 func (x *fixture) shown(host string, all bool) (ids []int, page SnapshotPage) {
 	x.t.Helper()
 	for p := (Page{Limit: 7}); ; {
-		page, err := x.Snapshots(x.t.Context(), host, all, p)
+		page, err := x.Snapshots(x.t.Context(), host, SnapshotFilter{All: all}, p)
 		if err != nil {
 			x.t.Fatal(err)
 		}
@@ -266,7 +266,7 @@ func TestPoisonInAListingIsShownAndNeverFails(t *testing.T) {
 		if err := x.list(host, x.draw(host, job), repo(5), lines, 2); err != nil {
 			t.Fatal(err)
 		}
-		page, err := x.Snapshots(t.Context(), host, true, Page{})
+		page, err := x.Snapshots(t.Context(), host, SnapshotFilter{All: true}, Page{})
 		if err != nil || len(page.Snapshots) != len(lines) {
 			t.Fatalf("got %d, %v, want %d", len(page.Snapshots), err, len(lines))
 		}

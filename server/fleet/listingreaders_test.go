@@ -53,7 +53,7 @@ func (r listReader) generationAt(at *time.Time) int { return int(at.Sub(r.start)
 
 // page reads one page: it is full or the last one, and of one generation.
 func (r listReader) page(cursor string) (page SnapshotPage, g int, err error) {
-	page, err = r.Snapshots(r.t.Context(), r.host, false, Page{Limit: maxPage, Cursor: cursor})
+	page, err = r.Snapshots(r.t.Context(), r.host, SnapshotFilter{}, Page{Limit: maxPage, Cursor: cursor})
 	if err != nil {
 		return page, 0, err
 	}

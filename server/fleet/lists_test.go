@@ -49,7 +49,10 @@ func TestListsArePagedWithoutGapOrRepetition(t *testing.T) {
 		slices.Reverse(jobs)
 		slices.Reverse(tokens)
 		for what, c := range map[string]struct{ got, want []string }{
-			"hosts by name":      {walk(t, func(p Page) ([]Host, string, error) { return x.Hosts(t.Context(), HostFilter{}, p) }, func(h Host) string { return h.ID }), hosts},
+			"hosts by name":      {walk(t, func(p Page) ([]Host, string, error) {
+				page, err := x.Hosts(t.Context(), HostFilter{}, HostOrder{}, p)
+				return page.Hosts, page.NextCursor, err
+			}, func(h Host) string { return h.ID }), hosts},
 			"jobs, newest first": {walk(t, func(p Page) ([]Job, string, error) { return x.Jobs(t.Context(), JobFilter{}, p) }, func(j Job) string { return j.ID }), jobs},
 			"tokens, newest first": {walk(t, func(p Page) ([]EnrollmentToken, string, error) { return x.EnrollmentTokens(t.Context(), p) },
 				func(e EnrollmentToken) string { return e.ID }), tokens},
@@ -117,8 +120,8 @@ func TestHostsAreFiltered(t *testing.T) {
 			want   []string
 		}{
 			"all":                 {HostFilter{}, []string{db, web}},
-			"status":              {HostFilter{Status: "online"}, []string{web}},
-			"revoked":             {HostFilter{Status: "revoked"}, []string{db}},
+			"status":              {HostFilter{Statuses: []string{"online"}}, []string{web}},
+			"revoked":             {HostFilter{Statuses: []string{"revoked"}}, []string{db}},
 			"part of a name":      {HostFilter{Search: "EB_"}, []string{web}},
 			"no pattern":          {HostFilter{Search: "eb%1"}, nil},
 			"no single wild card": {HostFilter{Search: "d_"}, nil},
@@ -128,11 +131,11 @@ func TestHostsAreFiltered(t *testing.T) {
 			"part of a value":     {HostFilter{Label: "env=pro"}, nil},
 			"part of a key":       {HostFilter{Label: "en"}, nil},
 			"value as key":        {HostFilter{Label: "prod"}, nil},
-			"both":                {HostFilter{Label: "env", Status: "revoked"}, nil},
+			"both":                {HostFilter{Label: "env", Statuses: []string{"revoked"}}, nil},
 		} {
-			hosts, _, err := x.Hosts(t.Context(), c.filter, Page{})
+			page, err := x.Hosts(t.Context(), c.filter, HostOrder{}, Page{})
 			var got []string
-			for _, h := range hosts {
+			for _, h := range page.Hosts {
 				got = append(got, h.ID)
 			}
 			if err != nil || !slices.Equal(got, c.want) {

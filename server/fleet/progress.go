@@ -124,18 +124,25 @@ func (p *pulse) report(jobID, lease string, progress wire.Progress, text string,
 
 // overlay puts newer progress from this replica's memory on the jobs.
 func (p *pulse) overlay(jobs []Job) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for i := range jobs {
-		l := p.progress[jobs[i].ID]
-		if l == nil || l.text == "" || jobs[i].State != wire.StateRunning {
+		if jobs[i].State != wire.StateRunning {
 			continue
 		}
-		if jobs[i].Progress == nil || l.dirty {
-			progress, at := l.progress, database.Truncate(l.at)
+		if progress, at, ok := p.newer(jobs[i].ID, jobs[i].Progress != nil); ok {
 			jobs[i].Progress, jobs[i].ProgressAt = &progress, &at
 		}
 	}
+}
+
+// newer is a running job's progress in this replica's memory, when it is newer than what is stored, if anything is.
+func (p *pulse) newer(jobID string, stored bool) (progress wire.Progress, at time.Time, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.progress[jobID]
+	if l == nil || l.text == "" || stored && !l.dirty {
+		return wire.Progress{}, time.Time{}, false
+	}
+	return l.progress, database.Truncate(l.at), true
 }
 
 const (

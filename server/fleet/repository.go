@@ -139,7 +139,7 @@ func leaveRepository(tx *database.Tx, host hostRow, url *string) error {
 		return nil
 	}
 	tx.Notify(database.TopicSnapshots(host.ID))
-	return tx.Exec("UPDATE hosts SET repository_id = NULL, snapshot_count = 0, listing_error = '' WHERE id = ?", host.ID).Error
+	return tx.Exec("UPDATE hosts SET repository_id = NULL, snapshot_count = 0, latest_size_bytes = success_bytes, listing_error = '' WHERE id = ?", host.ID).Error
 }
 
 // secretsFor is readSecrets in a transaction.

@@ -64,13 +64,18 @@ func TestPageOfSnapshotsIsAWalkAlongAnIndex(t *testing.T) {
 		if err := x.list(host, x.draw(host, x.queue(host, wire.KindSnapshots)), repo(5), snapshotLines(1, 900, "h"), 1000); err != nil {
 			t.Fatal(err)
 		}
-		first, err := x.Snapshots(t.Context(), host, false, Page{Limit: 10})
+		first, err := x.Snapshots(t.Context(), host, SnapshotFilter{}, Page{Limit: 10})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for all, index := range map[bool]string{false: "snapshots_hostname", true: "snapshots_time"} {
 			for _, p := range []Page{{Limit: 10}, {Limit: 10, Cursor: first.NextCursor}} {
-				query, args, err := selectSnapshots(x.db.Read(t.Context()), host, repo(5), all, p)
+				id := repo(5)
+				parts, err := partsOf(x.db.Read(t.Context()), hostList{HostID: host, RepositoryID: &id}, SnapshotFilter{All: all})
+				if err != nil {
+					t.Fatal(err)
+				}
+				query, args, err := selectSnapshots(parts, p)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -129,22 +134,22 @@ func TestPagesOfAHostWithManyHostnamesAreOneList(t *testing.T) {
 func TestSnapshotsOfUnknownHostsAndBadCursors(t *testing.T) {
 	each(t, func(t *testing.T, x *fixture) {
 		host := x.host("a")
-		if page, err := x.Snapshots(t.Context(), host, false, Page{}); err != nil || page.RefreshedAt != nil || len(page.Snapshots) != 0 {
+		if page, err := x.Snapshots(t.Context(), host, SnapshotFilter{}, Page{}); err != nil || page.RefreshedAt != nil || len(page.Snapshots) != 0 {
 			t.Errorf("never listed: got %+v, %v, want nothing and no date", page, err)
 		}
 		if err := x.list(host, x.draw(host, x.queue(host, wire.KindSnapshots)), repo(5), nil, 1); err != nil {
 			t.Fatal(err)
 		}
-		if page, err := x.Snapshots(t.Context(), host, false, Page{}); err != nil || page.RefreshedAt == nil || len(page.Snapshots) != 0 {
+		if page, err := x.Snapshots(t.Context(), host, SnapshotFilter{}, Page{}); err != nil || page.RefreshedAt == nil || len(page.Snapshots) != 0 {
 			t.Errorf("an empty list: got %+v, %v, want a date", page, err)
 		}
 		for what, id := range map[string]string{"an unknown host": database.NewID(), "no id": "x"} {
-			if _, err := x.Snapshots(t.Context(), id, false, Page{}); !fault.Is(err, "not_found") {
+			if _, err := x.Snapshots(t.Context(), id, SnapshotFilter{}, Page{}); !fault.Is(err, "not_found") {
 				t.Errorf("%s: got %v, want not_found", what, err)
 			}
 		}
 		for _, cursor := range []string{"x", encodeCursor("x"), encodeCursor("yesterday", "x")} {
-			if _, err := x.Snapshots(t.Context(), host, false, Page{Cursor: cursor}); !fault.Is(err, "invalid") {
+			if _, err := x.Snapshots(t.Context(), host, SnapshotFilter{}, Page{Cursor: cursor}); !fault.Is(err, "invalid") {
 				t.Errorf("cursor %q: got %v, want invalid", cursor, err)
 			}
 		}

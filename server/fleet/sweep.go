@@ -154,17 +154,24 @@ func (s *Store) sweepJobs(ctx context.Context, begun time.Time, after int64, rep
 			return errSweptTooLong
 		}
 		counted, ended, last = SweepReport{}, nil, after
-		var rows []jobRow
-		err := tx.Raw("SELECT "+ruleColumns+dueJobs+skipLocked(tx), map[string]any{
+		due := map[string]any{
 			"now": tx.Now, "hold": tx.Now.Add(-wire.HoldAfterSilence), "lost": tx.Now.Add(-wire.LostAfter),
 			"after": after, "limit": sweepBatch,
-		}).Scan(&rows).Error
+		}
+		hosts, err := lockForEnds(tx, due)
 		if err != nil {
+			return err
+		}
+		var rows []jobRow
+		if err := tx.Raw("SELECT "+ruleColumns+dueJobs+skipLocked(tx), due).Scan(&rows).Error; err != nil {
 			return err
 		}
 		n = len(rows)
 		for _, row := range rows {
 			last = row.Number
+			if row.Kind == wire.KindBackup && !hosts[row.HostID] {
+				continue // a message of the host is under way: the next sweep looks again
+			}
 			j, err := s.judge(tx, row, &counted)
 			if err != nil {
 				return err

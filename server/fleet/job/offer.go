@@ -36,6 +36,19 @@ func (r Repository) Held(h wire.Hold) bool {
 	return r.ExclusiveHeld && Excludes(h, wire.HoldExclusive) || r.SharedHeld && Excludes(h, wire.HoldShared)
 }
 
+// Before is the queued exclusive job that a shared one has to let go first, if there is one.
+func (r Repository) Before(j Job, now time.Time) (first Waiter, ok bool) {
+	if j.Hold() != wire.HoldShared || !r.SharedHeld {
+		return Waiter{}, false
+	}
+	for _, w := range r.Waiting {
+		if w.Number < j.Number && w.yields(now) {
+			return w, true
+		}
+	}
+	return Waiter{}, false
+}
+
 // offerable reports whether a queued job may be offered; waits is true for an exclusive one that only shared
 // holds keep from it.
 func offerable(j Job, r Repository, now time.Time) (ok, waits bool) {
@@ -43,14 +56,8 @@ func offerable(j Job, r Repository, now time.Time) (ok, waits bool) {
 	if r.Held(hold) {
 		return false, hold == wire.HoldExclusive && !r.ExclusiveHeld
 	}
-	if hold == wire.HoldShared && r.SharedHeld {
-		for _, w := range r.Waiting {
-			if w.Number < j.Number && w.yields(now) {
-				return false, false
-			}
-		}
-	}
-	return true, false
+	_, yields := r.Before(j, now)
+	return !yields, false
 }
 
 // Candidate is one queued job of the polling host with what its repository is under.
