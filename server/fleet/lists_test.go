@@ -49,7 +49,7 @@ func TestListsArePagedWithoutGapOrRepetition(t *testing.T) {
 		slices.Reverse(jobs)
 		slices.Reverse(tokens)
 		for what, c := range map[string]struct{ got, want []string }{
-			"hosts by name":      {walk(t, func(p Page) ([]Host, string, error) {
+			"hosts by name": {walk(t, func(p Page) ([]Host, string, error) {
 				page, err := x.Hosts(t.Context(), HostFilter{}, HostOrder{}, p)
 				return page.Hosts, page.NextCursor, err
 			}, func(h Host) string { return h.ID }), hosts},
@@ -67,6 +67,8 @@ func TestListsArePagedWithoutGapOrRepetition(t *testing.T) {
 func TestJobsAreFiltered(t *testing.T) {
 	each(t, func(t *testing.T, x *fixture) {
 		a, b := x.host("a"), x.host("b")
+		x.set(t, a, "labels = ?, hostname = 'x'", `{"env":"prod"}`)
+		x.set(t, b, "hostname = 'y'")
 		first := x.queue(a, wire.KindBackup)
 		x.clock.Advance(time.Second)
 		at := x.clock.Now()
@@ -91,6 +93,10 @@ func TestJobsAreFiltered(t *testing.T) {
 			"after":              {JobFilter{After: &at}, []string{third, second}},
 			"before, east of us": {JobFilter{Before: &east}, []string{first}},
 			"after, west of us":  {JobFilter{After: &west}, []string{third, second}},
+			"part of the host":   {JobFilter{Search: "B"}, []string{third}},
+			"label of the host":  {JobFilter{Label: "env=prod"}, []string{second, first}},
+			"key of a label":     {JobFilter{Label: "env", Kind: wire.KindCheck}, []string{second}},
+			"no such label":      {JobFilter{Label: "en"}, nil},
 			"both and kind":      {JobFilter{Before: &east, After: &west, Kind: wire.KindCheck}, nil},
 		} {
 			jobs, _, err := x.Jobs(t.Context(), c.filter, Page{})

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -198,6 +199,115 @@ func TestHostnameCountsFollowEveryDifference(t *testing.T) {
 			if total != sum {
 				t.Errorf("round %d: the repository counts %d, want %d", round, total, sum)
 			}
+		}
+	})
+}
+
+func TestSnapshotsAreFilteredAndCounted(t *testing.T) {
+	each(t, func(t *testing.T, x *fixture) {
+		host := x.host("a")
+		var lines [][]byte
+		for n, s := range []wire.Snapshot{
+			{Hostname: "h", Paths: []string{"/etc", "/home/ann"}, Tags: []string{"daily"}},
+			{Hostname: "h", Paths: []string{"/home/bob"}, Tags: []string{"x", "daily"}},
+			{Hostname: "h", Paths: []string{`/home/"q"<`}, Tags: []string{"daily-2"}},
+			{Hostname: "other", Paths: []string{"/etc"}, Tags: []string{"daily"}},
+			{Hostname: "old", Paths: []string{"/etc"}, Tags: []string{`"daily"`, `x,"daily`}},
+		} {
+			s.ID, s.Time, s.Tree = fmt.Sprintf("%064x", n+1), time.Date(2026, 1, 1, 0, n, 0, 0, time.UTC), repo(1)
+			lines = append(lines, append(mustJSON(s), '\n'))
+		}
+		if err := x.list(host, x.draw(host, x.queue(host, wire.KindSnapshots)), repo(5), lines, 1000); err != nil {
+			t.Fatal(err)
+		}
+		x.write(t, func(tx *database.Tx) error { return x.recordHostname(tx, host, "old") })
+		for _, c := range []struct {
+			filter SnapshotFilter
+			want   []int
+		}{
+			{SnapshotFilter{}, []int{5, 3, 2, 1}},
+			{SnapshotFilter{All: true}, []int{5, 4, 3, 2, 1}},
+			{SnapshotFilter{Path: "/etc"}, []int{5, 1}},
+			{SnapshotFilter{Path: "/etc", All: true}, []int{5, 4, 1}},
+			{SnapshotFilter{Path: "ome/"}, []int{3, 2, 1}},
+			{SnapshotFilter{Path: `"q"<`}, []int{3}},
+			{SnapshotFilter{Path: `","`}, nil},
+			{SnapshotFilter{Path: "%"}, nil},
+			{SnapshotFilter{Tag: "daily"}, []int{2, 1}},
+			{SnapshotFilter{Tag: "daily", All: true}, []int{4, 2, 1}},
+			{SnapshotFilter{Tag: "dail"}, nil},
+			{SnapshotFilter{Tag: `"daily"`}, []int{5}},
+			{SnapshotFilter{Tag: "daily", Path: "/etc"}, []int{1}},
+		} {
+			got := []int{}
+			for p := (Page{Limit: 2}); ; {
+				page, err := x.Snapshots(t.Context(), host, c.filter, p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, s := range page.Snapshots {
+					n := 0
+					fmt.Sscanf(s.ID, "%x", &n)
+					got = append(got, n)
+				}
+				if page.Total != int64(len(c.want)) {
+					t.Errorf("%+v: got a total of %d, want %d", c.filter, page.Total, len(c.want))
+				}
+				if p.Cursor = page.NextCursor; p.Cursor == "" {
+					break
+				}
+			}
+			if !slices.Equal(got, append([]int{}, c.want...)) {
+				t.Errorf("%+v: got %v, want %v", c.filter, got, c.want)
+			}
+		}
+	})
+}
+
+func TestOneSnapshotAndTheBackupThatMadeIt(t *testing.T) {
+	each(t, func(t *testing.T, x *fixture) {
+		host, stranger := x.host("h"), x.host("stranger")
+		id, twin := strings.Repeat("ab", 32), strings.Repeat("ab", 31)+"cd"
+		made := func(h, snapshot, repository string) string {
+			j := x.queue(h, wire.KindBackup)
+			x.take(h, j, 1)
+			if err := x.Start(t.Context(), h, j, hex32(1), wire.StartRequest{StartNonce: hex32(1), RepositoryID: repository}); err != nil {
+				t.Fatal(err)
+			}
+			r := wire.FinishRequest{State: wire.StateSucceeded, Summary: &wire.Summary{SnapshotID: snapshot, TotalBytesProcessed: 900, TotalFilesProcessed: 9, DataAdded: 90, FilesNew: 4}}
+			if _, err := x.Finish(t.Context(), h, j, hex32(1), mustJSON(r), r); err != nil {
+				t.Fatal(err)
+			}
+			return j
+		}
+		made(stranger, id, repo(6)) // of another repository: it can say what it likes
+		j := made(host, id, repo(5))
+		lines := [][]byte{[]byte(`{"id":"` + id + `","time":"2026-01-01T00:00:00Z","tree":"t","paths":["/a"],"hostname":"h"}` + "\n"),
+			[]byte(`{"id":"` + twin + `","time":"2026-01-02T00:00:00Z","tree":"t","paths":["/a"],"hostname":"h","summary":{"total_bytes_processed":5}}` + "\n"), snapshotLine(7, "other")}
+		if err := x.list(host, x.draw(host, j), repo(5), lines, 2000); err != nil {
+			t.Fatal(err)
+		}
+		one, err := x.SnapshotByID(t.Context(), host, id)
+		if err != nil || one.JobID != j || one.SizeBytes != 900 || one.FileCount != 9 || one.DataAdded != 90 || one.Summary == nil || one.Summary.FilesNew != 4 {
+			t.Errorf("got %+v, %v, want the figures of job %s", one, err, j)
+		}
+		if two, err := x.SnapshotByID(t.Context(), host, twin); err != nil || two.JobID != "" || two.SizeBytes != 5 {
+			t.Errorf("got %+v, %v, want its own figures and no job", two, err)
+		}
+		if short, err := x.SnapshotByID(t.Context(), host, repo(7)[:63]); err != nil || short.ID != repo(7) {
+			t.Errorf("of another hostname, by a part: got %+v, %v, want it", short, err)
+		}
+		for _, bad := range []string{"abababab", strings.Repeat("ab", 31), repo(7)[:7], "", "g", id + "0", strings.ToUpper(id), "ababab%", repo(8)} {
+			if _, err := x.SnapshotByID(t.Context(), host, bad); !fault.Is(err, "not_found") {
+				t.Errorf("%q: got %v, want not_found", bad, err)
+			}
+		}
+		if _, err := x.SnapshotByID(t.Context(), stranger, id); !fault.Is(err, "not_found") {
+			t.Errorf("of a host of another repository: got %v, want not_found", err)
+		}
+		page, err := x.Snapshots(t.Context(), host, SnapshotFilter{}, Page{})
+		if err != nil || len(page.Snapshots) != 2 || page.Snapshots[1].JobID != j || page.Snapshots[1].SizeBytes != 900 {
+			t.Errorf("got %+v, %v, want the job in the list too", page.Snapshots, err)
 		}
 	})
 }

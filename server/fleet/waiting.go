@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -32,21 +33,22 @@ const (
 	waitsForDelivery   = "delivery"
 )
 
-// blocker is the job that another one waits for.
+// blocker is the job that another one waits for; it stands in the way since the last of its times.
 type blocker struct {
-	ID       string
-	HostID   string
-	HostName string
-	Kind     wire.Kind
-	Since    *time.Time
+	ID         string
+	HostID     string
+	HostName   string
+	Kind       wire.Kind
+	QueuedAt   *time.Time
+	AcceptedAt *time.Time
+	StartedAt  *time.Time
 }
 
 func (b blocker) waiting(reason string) *Waiting {
-	return &Waiting{Reason: reason, JobID: b.ID, HostID: b.HostID, HostName: b.HostName, Kind: b.Kind, Since: inUTC(b.Since)}
+	return &Waiting{Reason: reason, JobID: b.ID, HostID: b.HostID, HostName: b.HostName, Kind: b.Kind, Since: inUTC(cmp.Or(b.StartedAt, b.AcceptedAt, b.QueuedAt))}
 }
 
-// since is the time from which a job stands in another's way.
-const selectBlockers = `SELECT jobs.id, jobs.host_id, hosts.name AS host_name, jobs.kind, coalesce(jobs.started_at, jobs.accepted_at, jobs.queued_at) AS since
+const selectBlockers = `SELECT jobs.id, jobs.host_id, hosts.name AS host_name, jobs.kind, jobs.queued_at, jobs.accepted_at, jobs.started_at
 	FROM jobs JOIN hosts ON hosts.id = jobs.host_id WHERE `
 
 // WithWaiting adds to a queued job why it does not run yet, as the host's next poll would find it.
