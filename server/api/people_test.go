@@ -127,7 +127,7 @@ func TestIdsThatAreNoneAreAnsweredAsUnknownOnes(t *testing.T) {
 			body := map[string]string{"updateHost": `{"name":"x"}`, "updateOperator": `{"disabled":true}`, "putRepository": `{"url":"/r","password":"x"}`,
 				"createJob": `{"kind":"backup","args":["/a"]}`}[row.ID]
 			ask := func(id string) answered {
-				return r.call(request{method: row.Method, path: strings.Replace(row.Path, "{id}", id, 1), as: admin, body: body})
+				return r.call(request{method: row.Method, path: strings.NewReplacer("{id}", id, "{snapshot}", hexOf(32)).Replace(row.Path), as: admin, body: body})
 			}
 			want := ask(database.NewID())
 			if want.status != 404 {

@@ -261,15 +261,17 @@ type About struct {
 
 // About asks the database about itself.
 func (d *DB) About(ctx context.Context) (About, error) {
-	a := About{Engine: string(migrations.SQLite)}
+	engine := migrations.SQLite
 	query := "SELECT sqlite_version() AS version, (SELECT page_count FROM pragma_page_count()) * (SELECT page_size FROM pragma_page_size()) AS size_bytes"
 	if d.postgres {
-		a.Engine = string(migrations.Postgres)
+		engine = migrations.Postgres
 		query = "SELECT current_setting('server_version') AS version, pg_database_size(current_database()) AS size_bytes"
 	}
+	var a About
 	if err := d.Read(ctx).Raw(query).Scan(&a).Error; err != nil {
 		return About{}, fmt.Errorf("ask the database about itself: %w", err)
 	}
+	a.Engine = string(engine)
 	return a, nil
 }
 

@@ -210,8 +210,9 @@ func (s *Store) attention(db *gorm.DB, o *Overview, hosts string, args map[strin
 		Place        int
 		ErrorMessage *string
 	}
-	query = `SELECT x.*, jobs.error_message FROM (SELECT h.*, ` + place + ` AS place FROM hosts h` + hosts + `) x
-		LEFT JOIN jobs ON jobs.id = x.last_backup_job_id WHERE x.place < 99 ORDER BY x.place, x.name_key LIMIT @most`
+	query = `SELECT x.*, jobs.error_message FROM (
+			SELECT y.* FROM (SELECT h.*, ` + place + ` AS place FROM hosts h` + hosts + `) y WHERE y.place < 99 ORDER BY y.place, y.name_key LIMIT @most) x
+		LEFT JOIN jobs ON jobs.id = x.last_backup_job_id ORDER BY x.place, x.name_key`
 	args["most"] = maxAttention
 	if err := db.Raw(query, named(query, args)...).Scan(&rows).Error; err != nil {
 		return err
