@@ -5,7 +5,7 @@
 
 SHELL   := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-MODULES := shared migrations frontend server agent server/e2e simulation
+MODULES := shared migrations frontend packaging server agent server/e2e simulation
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # Names no host of a package registry in a lock file, and downloads no toolchain of its own.
@@ -21,7 +21,7 @@ help:
 	@echo "make faults    kills, losses and full disks on the real programs, and the table of what they did: ROWS=regexp"
 	@echo "make mutants   takes each rule out and counts the histories that notice: SEEDS=n each, ONLY=regexp"
 	@echo "make bench     benchmarks, each with its baseline in the same run"
-	@echo "make build     static binaries in bin/"
+	@echo "make build     static binaries in bin/, and in bin/agents/ the agents that the server hands out"
 	@echo "make check     formatting, vet, module boundaries"
 	@echo "make fuzz      each fuzz target for FUZZTIME (3m)"
 	@echo "make openapi   write frontend/openapi.json from the code"
@@ -30,6 +30,9 @@ help:
 build: pages
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/restic-manager ./server
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/restic-manager-agent ./agent
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/agents/restic-manager-agent-linux-amd64 ./agent
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/agents/restic-manager-agent-linux-arm64 ./agent
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm GOARM=7 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/agents/restic-manager-agent-linux-armv7 ./agent
 
 # The dashboard, which the server embeds: its packages as the lock file names them, then its build.
 PAGES := $(shell find frontend/src frontend/public -type f 2>/dev/null)
@@ -62,12 +65,14 @@ check: frontend/node_modules/.package-lock.json
 	@(cd tools/lint && GOWORK=off go build -o ../../bin/lint .) && bin/lint
 	@cd frontend && npm run --silent check
 
-# What the tests stand on: Debian's PostgreSQL, both supported restic versions, systemd's checker.
-WITH = tools/install 'postgresql:/usr/lib/postgresql/*/bin/postgres' systemd:systemd-analyze iproute2:ss procps:pgrep strace:strace && \
+# What the tests stand on: Debian's PostgreSQL, both supported restic versions, systemd's checker, and the
+# shells and programs that the install script is tried with.
+WITH = tools/install 'postgresql:/usr/lib/postgresql/*/bin/postgres' systemd:systemd-analyze iproute2:ss procps:pgrep strace:strace \
+		shellcheck:shellcheck busybox:busybox curl:curl wget:wget dash:dash && \
 	RESTIC_MANAGER_TEST_TOOLS=$$(tools/fetch-restic) && export RESTIC_MANAGER_TEST_TOOLS && \
 	RESTIC_MANAGER_TEST_BIN=$(CURDIR)/bin && export RESTIC_MANAGER_TEST_BIN
 
-UNIT = ./shared/... ./migrations/... ./frontend/... ./server/... ./agent/...
+UNIT = ./shared/... ./migrations/... ./frontend/... ./packaging/... ./server/... ./agent/...
 
 unit: build
 	cd frontend && npm test --silent

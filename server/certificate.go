@@ -32,6 +32,9 @@ func (c *certificate) reload() error {
 	return nil
 }
 
+// current is the pair that new connections get.
+func (c *certificate) current() *tls.Certificate { return c.pair.Load() }
+
 func (c *certificate) config() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,

@@ -21,6 +21,7 @@ require (
 	gorm.io/gorm v1.31.2
 	restic-manager/frontend v0.0.0
 	restic-manager/migrations v0.0.0
+	restic-manager/packaging v0.0.0
 	restic-manager/shared v0.0.0
 )
 
@@ -66,3 +67,5 @@ replace restic-manager/shared => ../shared
 replace restic-manager/migrations => ../migrations
 
 replace restic-manager/frontend => ../frontend
+
+replace restic-manager/packaging => ../packaging

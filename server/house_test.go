@@ -15,6 +15,7 @@ var rooms = map[string][]string{
 	"shared/coredump":              {},
 	"migrations":                   {},
 	"frontend":                     {},
+	"packaging":                    {},
 	"server/fault":                 {},
 	"server/database":              {"migrations"},
 	"server/database/databasetest": {},
@@ -25,7 +26,8 @@ var rooms = map[string][]string{
 	"server/fleet":            {"shared/wire", "server/fault", "server/database", "server/fleet/job"},
 	"server/access":           {"server/fault", "server/database", "shared/wire"},
 	"server/web":              {"frontend", "shared/wire"},
-	"server/api":              {"shared/wire", "server/fault", "server/database", "server/fleet", "server/access", "server/web"},
+	"server/api":              {"shared/wire", "server/fault", "server/database", "server/fleet", "server/access", "server/web", "server/install"},
+	"server/install":          {"server/fault", "packaging"},
 	"server/keeper":           {"server/fleet", "server/access", "server/database"},
 	"server/config":           {"shared/wire"},
 	"agent/hostfile":          {},
@@ -51,7 +53,7 @@ var libraries = map[string][]string{
 
 func TestWhoMayImportWhom(t *testing.T) {
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`,
-		"restic-manager/shared/...", "restic-manager/migrations/...", "restic-manager/frontend/...", "restic-manager/server/...", "restic-manager/agent/...").Output()
+		"restic-manager/shared/...", "restic-manager/migrations/...", "restic-manager/frontend/...", "restic-manager/packaging/...", "restic-manager/server/...", "restic-manager/agent/...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

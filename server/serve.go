@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -61,7 +62,7 @@ func run(ctx context.Context, s *config.Settings, c console, ready chan<- net.Ad
 		return err
 	}
 	defer p.db.Close()
-	l, err := listen(s, p.api, log)
+	l, err := listen(s, p, log)
 	if err != nil {
 		return err
 	}
@@ -106,6 +107,7 @@ type parts struct {
 	access *access.Access
 	api    *api.Server
 	keeper *keeper.Keeper
+	cert   *certificate // nil: plain HTTP
 }
 
 // assemble opens and checks everything; nothing runs yet.
@@ -142,9 +144,17 @@ func assembleOn(ctx context.Context, db *database.DB, s *config.Settings, log *s
 	if err != nil {
 		return nil, err
 	}
+	var pair func() *tls.Certificate
+	if s.TLSCert != "" {
+		if p.cert, err = loadCertificate(s.TLSCert, s.TLSKey); err != nil {
+			return nil, err
+		}
+		pair = p.cert.current
+	}
 	p.api, err = api.New(api.Options{
 		Fleet: f, Access: p.access, Web: pages, Log: log, PublicURL: s.PublicURL, InsecureHTTP: s.InsecureHTTP, TrustedProxies: prefixes(s.TrustedProxies),
 		MetricsToken: s.MetricsToken, Version: serverVersion(), HelpURL: s.HelpURL, Ready: (&readiness{db: p.db}).check,
+		AgentsDir: s.AgentsDir, Certificate: pair,
 	})
 	if err != nil {
 		return nil, err
@@ -239,17 +249,15 @@ type listeners struct {
 	log           *slog.Logger
 }
 
-func listen(s *config.Settings, a *api.Server, log *slog.Logger) (l *listeners, err error) {
-	l = &listeners{log: log}
+func listen(s *config.Settings, p *parts, log *slog.Logger) (l *listeners, err error) {
+	a := p.api
+	l = &listeners{log: log, cert: p.cert}
 	base, cancel := context.WithCancel(context.Background())
 	l.cancel = cancel
 	errorLog := slog.NewLogLogger(log.Handler(), slog.LevelDebug) // what clients do to connections
 	l.server = &http.Server{ErrorLog: errorLog, BaseContext: func(net.Listener) context.Context { return base }}
 	a.Attach(l.server)
-	if s.TLSCert != "" {
-		if l.cert, err = loadCertificate(s.TLSCert, s.TLSKey); err != nil {
-			return nil, err
-		}
+	if l.cert != nil {
 		l.server.TLSConfig = l.cert.config()
 	}
 	if l.main, err = net.Listen("tcp", s.Listen); err != nil {

@@ -25,3 +25,5 @@ replace restic-manager/server => ../server
 replace restic-manager/migrations => ../migrations
 
 replace restic-manager/frontend => ../frontend
+
+replace restic-manager/packaging => ../packaging

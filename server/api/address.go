@@ -10,7 +10,9 @@ import (
 // other end; anybody else could write them.
 func (s *Server) readClient(x *exchange, r *http.Request) {
 	x.address = peer(r)
+	x.host = r.Host
 	x.secure = r.TLS != nil || s.publicHTTPS
+	x.ownTLS = r.TLS != nil && !s.trusts(x.address)
 	if !s.trusts(x.address) {
 		x.direct = r.Header.Get("X-Forwarded-For") == "" && r.Header.Get("Forwarded") == ""
 		return

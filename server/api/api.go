@@ -4,6 +4,7 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"restic-manager/server/access"
 	"restic-manager/server/database"
 	"restic-manager/server/fleet"
+	"restic-manager/server/install"
 )
 
 // Options make a Server. Fleet and Access are needed; the zero value of the rest is safe.
@@ -38,6 +40,10 @@ type Options struct {
 	MetricsToken string
 	Version      string // of the program
 	HelpURL      string // told to agents that are too old
+	// AgentsDir is the folder of the agents that machines fetch; one that is not there has none.
+	AgentsDir string
+	// Certificate is the pair that the server serves HTTPS with just now; nil: a proxy does, or nobody.
+	Certificate func() *tls.Certificate
 	// Ready is an error while the server cannot do its work; nil: always ready.
 	Ready func(context.Context) error
 	// Now is the clock of rate limits, for tests; nil is time.Now.
@@ -74,9 +80,11 @@ type Server struct {
 	publicHTTPS bool
 	started     time.Time
 	violations  atomic.Int64 // of invariants, found by the last check
-	polls       *limiter     // by host
-	enrolls     *limiter     // by network
-	bodies      *gate        // by host
+	publicURL   string       // without a path; empty: not known
+	agents      *install.Agents
+	polls       *limiter // by host
+	enrolls     *limiter // by network
+	bodies      *gate    // by host
 	openapi     []byte
 	stop        context.Context // ends with the waits
 	stopAll     context.CancelFunc
@@ -118,6 +126,7 @@ func build(o Options) (*Server, error) {
 	s.polls = newLimiter(l.HostPerSecond, l.HostBurst, s.now)
 	s.enrolls = newLimiter(l.HostPerSecond, l.HostBurst, s.now)
 	s.bodies = newGate(maxBodies)
+	s.agents = install.OpenAgents(o.AgentsDir)
 	s.metrics = newMetrics(o.Fleet, o.Version)
 	s.register(s.table())
 	s.openapi = s.document()
@@ -133,6 +142,7 @@ func (s *Server) readPublicURL() error {
 		return errors.New("the public URL must look like https://backup.example.com")
 	}
 	s.publicHTTPS = u.Scheme == "https"
+	s.publicURL = u.Scheme + "://" + u.Host
 	return s.origins.AddTrustedOrigin(u.Scheme + "://" + u.Host)
 }
 

@@ -25,8 +25,10 @@ type exchange struct {
 	id        string
 	start     time.Time
 	address   netip.Addr
-	secure    bool // HTTPS, as far as the client is concerned
-	direct    bool // no proxy, known or unknown, spoke for the client
+	secure    bool   // HTTPS, as far as the client is concerned
+	direct    bool   // no proxy, known or unknown, spoke for the client
+	ownTLS    bool   // the client itself made the TLS connection that ends here
+	host      string // as the client wrote it: anything
 	route     *Route
 	hostID    string           // of the agent that asks
 	principal access.Principal // who is signed in
@@ -102,7 +104,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // isAPI tells the API from the dashboard. The comparison is exact: whatever is spelled otherwise is not the
 // API, and gets the dashboard's page, which holds nothing.
 func isAPI(path string) bool {
-	return path == "/api" || strings.HasPrefix(path, "/api/") || path == "/healthz" || path == "/readyz" || path == "/metrics"
+	return path == "/api" || strings.HasPrefix(path, "/api/") || path == "/healthz" || path == "/readyz" || path == "/metrics" ||
+		path == "/install.sh" || strings.HasPrefix(path, "/download/")
 }
 
 // newRequestID need not be secret, only different.

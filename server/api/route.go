@@ -180,6 +180,9 @@ func (r *Route) operation() huma.Operation {
 
 // noun is the first word of the path: what the call is about.
 func (r *Route) noun() string {
+	if r.ID == "installScript" || r.ID == "downloadAgent" {
+		return "install"
+	}
 	p := strings.TrimPrefix(strings.TrimPrefix(r.Path, "/api"), "/")
 	if noun, _, _ := strings.Cut(p, "/"); !strings.HasSuffix(noun, "z") && noun != "metrics" && noun != "openapi.json" {
 		return noun

@@ -27,7 +27,21 @@ func (l *Loader) Complete(s *Settings) error {
 	if err := l.CompleteStorage(&s.Storage); err != nil {
 		return err
 	}
+	if s.AgentsDir == "" {
+		s.AgentsDir = agentsDir()
+	}
 	return s.check()
+}
+
+// agentsDir is where a build leaves the agents, or where a package puts them.
+func agentsDir() string {
+	if program, err := os.Executable(); err == nil {
+		dir := filepath.Join(filepath.Dir(program), "agents")
+		if info, err := os.Stat(dir); err == nil && info.IsDir() {
+			return dir
+		}
+	}
+	return "/usr/lib/restic-manager/agents"
 }
 
 // CompleteStorage does the same for the commands that only open the database.

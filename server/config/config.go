@@ -41,6 +41,7 @@ type Settings struct {
 	LogBytesPerJob Size     `placeholder:"SIZE" default:"64MiB" help:"What an agent keeps and sends of one job's log; more is counted and dropped."`
 	LogHeadBytes   Size     `placeholder:"SIZE" default:"8MiB" help:"What the server keeps of the beginning of a job's log, in whole batches."`
 	LogTailBytes   Size     `placeholder:"SIZE" default:"8MiB" help:"What the server keeps of the end of a job's log, in whole batches; what lies between goes."`
+	AgentsDir      string   `placeholder:"DIR" help:"Folder of the agents' programs that machines fetch when they are added. Default: agents beside the server's own program where that is there, else /usr/lib/restic-manager/agents."`
 	HelpURL        string   `placeholder:"URL" help:"Page that agents too old for this server are pointed to. Default: the public URL."`
 
 	LogLevel  string `placeholder:"LEVEL" default:"info" enum:"debug,info,warn,error" help:"Least level of the server's own log: debug, info, warn or error."`

@@ -56,3 +56,5 @@ replace restic-manager/server => ../../server
 replace restic-manager/migrations => ../../migrations
 
 replace restic-manager/frontend => ../../frontend
+
+replace restic-manager/packaging => ../../packaging

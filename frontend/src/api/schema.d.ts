@@ -335,11 +335,29 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** One token: whether it was used, and by which host */
+        get: operations["getEnrollmentToken"];
         put?: never;
         post?: never;
         /** Void a token */
         delete: operations["deleteEnrollmentToken"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/fleet": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Is everything backed up? Counts, and the hosts that need somebody */
+        get: operations["getFleet"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -379,6 +397,23 @@ export interface paths {
         head?: never;
         /** Rename or label a host */
         patch: operations["updateHost"];
+        trace?: never;
+    };
+    "/api/hosts/{id}/calendar": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How the host's backups ended, day by day */
+        get: operations["getCalendar"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/hosts/{id}/clone-alarm/clear": {
@@ -459,6 +494,40 @@ export interface paths {
         };
         /** What the repository held when it was last listed, newest first */
         get: operations["listSnapshots"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/hosts/{id}/snapshots/{snapshot}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One snapshot, and the backup that made it */
+        get: operations["getSnapshot"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/install": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How a machine is added by one command */
+        get: operations["getInstall"];
         put?: never;
         post?: never;
         delete?: never;
@@ -623,6 +692,23 @@ export interface paths {
         patch: operations["updateOperator"];
         trace?: never;
     };
+    "/api/server": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What this server is, and how it does */
+        get: operations["getServer"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sessions": {
         parameters: {
             query?: never;
@@ -674,6 +760,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/download/agent/{platform}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The agent for a platform, as in linux-amd64 */
+        get: operations["downloadAgent"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/healthz": {
         parameters: {
             query?: never;
@@ -683,6 +786,23 @@ export interface paths {
         };
         /** The process is alive */
         get: operations["healthz"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/install.sh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The shell script that installs the agent on a machine and enrolls it */
+        get: operations["installScript"];
         put?: never;
         post?: never;
         delete?: never;
@@ -729,6 +849,13 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        About: {
+            /** @enum {string} */
+            engine: "sqlite" | "postgres";
+            /** Format: int64 */
+            size_bytes: number;
+            version: string;
+        };
         AcceptReply: {
             /** @enum {string} */
             kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
@@ -744,6 +871,11 @@ export interface components {
             lease: string;
         };
         ActiveJob: {
+            /** Format: int64 */
+            bytes_done: number;
+            current_file?: string;
+            /** Format: double */
+            elapsed_seconds: number;
             id: string;
             /** @enum {string} */
             kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
@@ -752,19 +884,44 @@ export interface components {
              * @description 0 to 1
              */
             percent_done: number;
+            /** Format: date-time */
+            started_at?: string;
             /** @enum {string} */
             state: "queued" | "accepted" | "running" | "succeeded" | "succeeded_with_issues" | "failed" | "canceled" | "lost" | "rejected" | "expired";
+            /** Format: int64 */
+            total_bytes: number;
         };
         AgentListing: {
             repository_id: string;
             snapshots: unknown[];
             token: string;
         };
+        AgentPlatform: {
+            arch: string;
+            os: string;
+            sha256: string;
+            /** Format: int64 */
+            size_bytes: number;
+            url: string;
+        };
         AgentSettings: {
             /** Format: int64 */
             log_bytes_per_job?: number;
             /** Format: int64 */
             max_record_bytes?: number;
+        };
+        Attention: {
+            error_code?: string;
+            host_id: string;
+            host_name: string;
+            /** @description The backup that ended last, where it is the reason */
+            job_id?: string;
+            message?: string;
+            /** @enum {string} */
+            reason: "clone_alarm" | "guard_broken" | "restic_missing" | "failing" | "never_backed_up" | "overdue" | "issues" | "listing_failed" | "clock_skew" | "offline";
+            restic_version?: string;
+            /** Format: date-time */
+            since?: string;
         };
         AuditActor: {
             /** @description The IP address the request came from. */
@@ -804,6 +961,22 @@ export interface components {
             tags?: string[];
             /** Format: int64 */
             upload_limit_kib?: number;
+        };
+        Calendar: {
+            /** @description The oldest first; days on which none ended are left out */
+            days: components["schemas"]["CalendarDay"][];
+        };
+        CalendarDay: {
+            /** Format: int64 */
+            canceled: number;
+            /** Format: date */
+            date: string;
+            /** Format: int64 */
+            failed: number;
+            /** Format: int64 */
+            succeeded: number;
+            /** Format: int64 */
+            succeeded_with_issues: number;
         };
         ChangePassword: {
             current: string;
@@ -1017,6 +1190,8 @@ export interface components {
             labels: {
                 [key: string]: string;
             };
+            /** @description The backup that ended last; canceled ones and dry runs do not count */
+            last_backup?: components["schemas"]["LastBackup"];
             /**
              * Format: date-time
              * @description Last request of the agent; absent: none yet
@@ -1027,9 +1202,19 @@ export interface components {
              * @description End of the last backup that succeeded
              */
             last_success_at?: string;
+            /**
+             * Format: int64
+             * @description What the newest backup holds; 0: not known
+             */
+            latest_size_bytes: number;
             /** @description Why the last attempt to list snapshots failed */
             listing_error?: string;
             name: string;
+            /**
+             * @description failing: the last backup did not succeed, or a clone alarm; at_risk: the last success is older than overdue_after_seconds, or had issues
+             * @enum {string}
+             */
+            protection: "failing" | "never_backed_up" | "at_risk" | "protected" | "revoked";
             /** Format: int64 */
             protocol_version: number;
             /** @description Repositories of the host's own configuration */
@@ -1052,6 +1237,52 @@ export interface components {
             /** @enum {string} */
             status: "never_seen" | "online" | "offline" | "revoked";
         };
+        HostCounts: {
+            /** Format: int64 */
+            at_risk: number;
+            /** Format: int64 */
+            clone_alarms: number;
+            /** Format: int64 */
+            failing: number;
+            /** Format: int64 */
+            never_backed_up: number;
+            /** Format: int64 */
+            never_seen: number;
+            /** Format: int64 */
+            offline: number;
+            /** Format: int64 */
+            online: number;
+            /** Format: int64 */
+            protected: number;
+            /** Format: int64 */
+            revoked: number;
+            /** Format: int64 */
+            total: number;
+        };
+        HostGroup: {
+            /** Format: int64 */
+            at_risk: number;
+            /** Format: int64 */
+            failing: number;
+            /** Format: int64 */
+            never_backed_up: number;
+            /** Format: int64 */
+            offline: number;
+            /** Format: int64 */
+            protected: number;
+            /** Format: int64 */
+            total: number;
+            value: string;
+        };
+        HostPage: {
+            hosts: components["schemas"]["Host"][];
+            next_cursor?: string;
+            /**
+             * Format: int64
+             * @description Hosts that match the filter
+             */
+            total: number;
+        };
         HostRepository: {
             /** @description Names of the environment keys that are set */
             env_keys: string[];
@@ -1059,11 +1290,27 @@ export interface components {
             updated_at: string;
             url: string;
         };
-        Hosts: {
-            hosts: components["schemas"]["Host"][];
-            next_cursor?: string;
-        };
         InitSpec: Record<string, never>;
+        InstallGuide: {
+            /** @description Of a private certificate: the agent's --cert-pin */
+            cert_pin?: string;
+            /**
+             * @description Whether machines trust the server by the roots they have; none: plain HTTP
+             * @enum {string}
+             */
+            certificate: "public" | "private" | "none";
+            /** @description Append --token and other options */
+            command: string;
+            /** @description The agents there are; none: the command does not work here */
+            platforms: components["schemas"]["AgentPlatform"][];
+            script_url: string;
+            /** @description The server as machines reach it: the public URL, else the one this was asked at */
+            server_url: string;
+            /** @description Of a private certificate: curl's --pinnedpubkey */
+            spki_pin?: string;
+            /** @description The same for machines without curl */
+            wget_command: string;
+        };
         Issue: {
             message: string;
             path: string;
@@ -1124,6 +1371,8 @@ export interface components {
             summary?: components["schemas"]["Summary"];
             /** Format: int64 */
             time_limit_seconds: number;
+            /** @description Why a queued job does not run yet; of one job only */
+            waiting?: components["schemas"]["Waiting"];
         };
         JobError: {
             code: string;
@@ -1145,6 +1394,18 @@ export interface components {
         JobVerdict: {
             id: string;
             verdict: string;
+        };
+        LabelCounts: {
+            key: string;
+            values: components["schemas"]["ValueHosts"][];
+        };
+        LastBackup: {
+            /** Format: date-time */
+            ended_at: string;
+            error_code?: string;
+            job_id: string;
+            /** @enum {string} */
+            state: "queued" | "accepted" | "running" | "succeeded" | "succeeded_with_issues" | "failed" | "canceled" | "lost" | "rejected" | "expired";
         };
         ListingReply: {
             /** Format: int64 */
@@ -1210,6 +1471,12 @@ export interface components {
             /** Format: int64 */
             time_limit_seconds: number;
         };
+        OpenJobCounts: {
+            /** Format: int64 */
+            queued: number;
+            /** Format: int64 */
+            running: number;
+        };
         OperatorAccount: {
             /** Format: date-time */
             created_at: string;
@@ -1247,6 +1514,26 @@ export interface components {
              * @description How long the job may wait for the host; 0: a day
              */
             ttl_seconds?: number;
+        };
+        Overview: {
+            /**
+             * Format: date-time
+             * @description When it was counted, to the whole minute: the answer stays the same while nothing changes
+             */
+            at: string;
+            /** @description Hosts that need somebody, each with the worst of its reasons; the worst first, 50 at most */
+            attention: components["schemas"]["Attention"][];
+            /** Format: int64 */
+            attention_total: number;
+            /** @description By the value of the label that group names, 200 at most; value is empty for hosts without it, which come last */
+            groups?: components["schemas"]["HostGroup"][];
+            hosts: components["schemas"]["HostCounts"];
+            jobs: components["schemas"]["OpenJobCounts"];
+            /** @description Labels of the hosts that match the filter but for its label; 50 keys with 100 values at most */
+            labels: components["schemas"]["LabelCounts"][];
+            server_version: string;
+            /** @description Agents of the hosts that match the filter but for its version */
+            versions: components["schemas"]["VersionHosts"][];
         };
         PollReply: {
             cancel?: string[];
@@ -1352,6 +1639,54 @@ export interface components {
             password: string;
             repository_url: string;
         };
+        ServerInfo: {
+            /** @description Of the source it was built from, when it is known */
+            commit?: string;
+            database: components["schemas"]["About"];
+            go_version: string;
+            /** Format: int64 */
+            hosts: number;
+            /**
+             * Format: int64
+             * @description Found by this replica's last hourly check; anything above 0 is a defect worth reporting
+             */
+            invariant_violations: number;
+            /** Format: int64 */
+            jobs: number;
+            jobs_estimated: boolean;
+            /**
+             * Format: date-time
+             * @description When hosts and jobs were last looked at for silence
+             */
+            last_sweep_at?: string;
+            /**
+             * Format: int64
+             * @description Estimated from the newest logs, before compression
+             */
+            log_bytes: number;
+            /**
+             * Format: int64
+             * @description By this replica
+             */
+            long_polls_held: number;
+            /** Format: date-time */
+            now: string;
+            /** Format: double */
+            offline_after_seconds: number;
+            /** Format: double */
+            overdue_after_seconds: number;
+            /** @description Empty: not set */
+            public_url: string;
+            /** Format: int64 */
+            schema_version: number;
+            /** Format: int64 */
+            snapshots: number;
+            /** Format: date-time */
+            started_at: string;
+            /** Format: int64 */
+            uptime_seconds: number;
+            version: string;
+        };
         Session: {
             /** @description The IP address that signed in. */
             address: string;
@@ -1393,6 +1728,8 @@ export interface components {
             file_count: number;
             hostname: string;
             id: string;
+            /** @description The backup that made it, when it is known */
+            job_id?: string;
             original?: string;
             parent?: string;
             paths: string[];
@@ -1415,6 +1752,11 @@ export interface components {
              */
             refreshed_at: string | null;
             snapshots: components["schemas"]["Snapshot"][];
+            /**
+             * Format: int64
+             * @description Snapshots that match the filter
+             */
+            total: number;
         };
         SnapshotsSpec: Record<string, never>;
         SnapshotSummary: {
@@ -1503,6 +1845,30 @@ export interface components {
             /** @enum {string} */
             role?: "administrator" | "operator" | "viewer";
             username?: string;
+        };
+        ValueHosts: {
+            /** Format: int64 */
+            hosts: number;
+            value: string;
+        };
+        VersionHosts: {
+            /** Format: int64 */
+            hosts: number;
+            version: string;
+        };
+        Waiting: {
+            host_id?: string;
+            host_name?: string;
+            job_id?: string;
+            /** @enum {string} */
+            kind?: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
+            /**
+             * @description host_busy: another job of the same lane runs on the host; repository_busy: another job holds the repository; turn: others are before it; delivery: nothing is in the way, the agent fetches it with its next call
+             * @enum {string}
+             */
+            reason: "host_offline" | "clone_alarm" | "host_busy" | "repository_busy" | "turn" | "delivery";
+            /** Format: date-time */
+            since?: string;
         };
     };
     responses: never;
@@ -2237,6 +2603,38 @@ export interface operations {
             };
         };
     };
+    getEnrollmentToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EnrollmentToken"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     deleteEnrollmentToken: {
         parameters: {
             query?: never;
@@ -2267,17 +2665,25 @@ export interface operations {
             };
         };
     };
-    listHosts: {
+    getFleet: {
         parameters: {
             query?: {
-                /** @description next_cursor of the page before; none: the first page */
-                cursor?: string;
+                /** @description A label's key: by its values; hosts without it come last */
+                group?: string;
                 /** @description key or key=value */
                 label?: string;
-                limit?: number;
+                /** @description The last success is newer */
+                newer_than_seconds?: number;
+                /** @description The last success is older, or there is none */
+                older_than_seconds?: number;
+                /** @description Protections, separated by commas */
+                protection?: ("failing" | "never_backed_up" | "at_risk" | "protected" | "revoked")[];
                 /** @description Part of a name */
                 search?: string;
-                status?: "never_seen" | "online" | "offline" | "revoked";
+                /** @description Statuses, separated by commas */
+                status?: ("never_seen" | "online" | "offline" | "revoked")[];
+                /** @description The agent's, exactly */
+                version?: string;
             };
             header?: never;
             path?: never;
@@ -2291,7 +2697,59 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Hosts"];
+                    "application/json": components["schemas"]["Overview"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listHosts: {
+        parameters: {
+            query?: {
+                /** @description next_cursor of the page before; none: the first page */
+                cursor?: string;
+                /** @description A label's key: by its values; hosts without it come last */
+                group?: string;
+                /** @description key or key=value */
+                label?: string;
+                limit?: number;
+                /** @description The last success is newer */
+                newer_than_seconds?: number;
+                /** @description The last success is older, or there is none */
+                older_than_seconds?: number;
+                order?: "asc" | "desc";
+                /** @description Protections, separated by commas */
+                protection?: ("failing" | "never_backed_up" | "at_risk" | "protected" | "revoked")[];
+                /** @description Part of a name */
+                search?: string;
+                /** @description protection and status begin with the worst, last_success and last_seen with what is longest ago or never was */
+                sort?: "name" | "last_success" | "last_seen" | "protection" | "snapshots" | "size" | "version" | "status";
+                /** @description Statuses, separated by commas */
+                status?: ("never_seen" | "online" | "offline" | "revoked")[];
+                /** @description The agent's, exactly */
+                version?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostPage"];
                 };
             };
             /** @description Error */
@@ -2390,6 +2848,43 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Host"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getCalendar: {
+        parameters: {
+            query?: {
+                /** @description So many days up to today */
+                days?: number;
+                /** @description How far the days' midnight is ahead of UTC's */
+                utc_offset_minutes?: number;
+            };
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Calendar"];
                 };
             };
             /** @description Error */
@@ -2587,6 +3082,10 @@ export interface operations {
                 /** @description next_cursor of the page before; none: the first page */
                 cursor?: string;
                 limit?: number;
+                /** @description Part of one of its paths */
+                path?: string;
+                /** @description One of its tags */
+                tag?: string;
             };
             header?: never;
             path: {
@@ -2617,6 +3116,69 @@ export interface operations {
             };
         };
     };
+    getSnapshot: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+                /** @description Its id, or 8 digits and more of the beginning that no other has */
+                snapshot: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Snapshot"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getInstall: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InstallGuide"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listJobs: {
         parameters: {
             query?: {
@@ -2629,7 +3191,11 @@ export interface operations {
                 /** @description A host's id */
                 host?: string;
                 kind?: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
+                /** @description Of the host: key or key=value */
+                label?: string;
                 limit?: number;
+                /** @description Part of the host's name */
+                search?: string;
                 /** @description States, separated by commas */
                 state?: ("queued" | "accepted" | "running" | "succeeded" | "succeeded_with_issues" | "failed" | "canceled" | "lost" | "rejected" | "expired")[];
             };
@@ -3031,6 +3597,35 @@ export interface operations {
             };
         };
     };
+    getServer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServerInfo"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listSessions: {
         parameters: {
             query?: never;
@@ -3122,6 +3717,37 @@ export interface operations {
             };
         };
     };
+    downloadAgent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                platform: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     healthz: {
         parameters: {
             query?: never;
@@ -3138,6 +3764,35 @@ export interface operations {
                 };
                 content: {
                     "text/plain": string;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    installScript: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/x-shellscript": string;
                 };
             };
             /** @description Error */

@@ -1,0 +1,3 @@
+module restic-manager/packaging
+
+go 1.26.0
