@@ -40,17 +40,24 @@ func enrollScripted(t testing.TB, s *server) *scripted {
 	if err := os.Mkdir(a.bin, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	from, to := tool(t, "RESTIC_MANAGER_TEST_BIN", "failpoint/scripted-restic"), filepath.Join(a.bin, "restic")
-	// A program that this process wrote could be busy: a fork of another test may still have it open.
-	if os.Link(from, to) != nil {
-		if out, err := exec.Command("cp", from, to).CombinedOutput(); err != nil {
-			t.Fatalf("cp: %v: %s", err, out)
-		}
-	}
+	to := a.placeRestic()
 	a.script(nil)
 	a.repository = filepath.Join(a.dir, "repository")
 	a.own("restic_path: "+to, "repo_url: "+a.repository, "repo_password: "+a.password)
 	return a
+}
+
+// placeRestic puts the scripted restic into the agent's folder of programs.
+func (a *scripted) placeRestic() string {
+	a.t.Helper()
+	from, to := tool(a.t, "RESTIC_MANAGER_TEST_BIN", "failpoint/scripted-restic"), filepath.Join(a.bin, "restic")
+	// A program that this process wrote could be busy: a fork of another test may still have it open.
+	if os.Link(from, to) != nil {
+		if out, err := exec.Command("cp", from, to).CombinedOutput(); err != nil {
+			a.t.Fatalf("cp: %v: %s", err, out)
+		}
+	}
+	return to
 }
 
 // script sets what the commands do from now on.
