@@ -55,7 +55,7 @@ do_or_say() {
 	fi
 }
 
-# options reads the command line into variables, and leaves in "$@" of main what enroll gets too.
+# main reads the command line into variables, leaves in "$@" what enroll gets too, and does one thing after the other.
 main() {
 	set -eu
 	umask 022
