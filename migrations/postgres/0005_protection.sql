@@ -23,7 +23,7 @@ FROM (SELECT host_id, bytes_processed, row_number() OVER (PARTITION BY host_id O
     FROM jobs WHERE kind = 'backup' AND state IN ('succeeded', 'succeeded_with_issues') AND spec NOT LIKE '%"dry_run":true%') j
 WHERE j.host_id = hosts.id AND j.place = 1;
 
-UPDATE hosts SET latest_size_bytes = coalesce(nullif((SELECT s.size_bytes FROM host_names n
-    JOIN snapshots s ON s.repository_id = hosts.repository_id AND s.hostname = n.hostname
-        AND s.time = (SELECT max(l.time) FROM snapshots l WHERE l.repository_id = hosts.repository_id AND l.hostname = n.hostname)
-    WHERE n.host_id = hosts.id ORDER BY s.time DESC, s.id DESC LIMIT 1), 0), success_bytes);
+UPDATE hosts SET latest_size_bytes = coalesce(nullif((SELECT
+        (SELECT s.size_bytes FROM snapshots s WHERE s.repository_id = hosts.repository_id AND s.hostname = n.hostname ORDER BY s.time DESC, s.id DESC LIMIT 1)
+    FROM host_names n WHERE n.host_id = hosts.id
+    ORDER BY (SELECT max(s.time) FROM snapshots s WHERE s.repository_id = hosts.repository_id AND s.hostname = n.hostname) DESC NULLS LAST LIMIT 1), 0), success_bytes);

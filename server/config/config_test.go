@@ -69,7 +69,7 @@ func TestEverySettingIsReadFromEnvironmentAndFile(t *testing.T) {
 	values := map[string]string{
 		"data-dir": "/srv/x", "database": "postgres://u:p@h/d", "database-connections": "7", "key-file": "/k", "listen": ":1",
 		"public-url": "https://b.example", "tls-cert": "/c", "tls-key": "/e", "insecure-http": "true", "trusted-proxies": "10.0.0.0/8,192.0.2.7/32",
-		"metrics-listen": ":2", "metrics-token": "0123456789abcdef", "offline-after": "2m", "poll-hold": "20s", "log-keep": "7d",
+		"metrics-listen": ":2", "metrics-token": "0123456789abcdef", "offline-after": "2m", "overdue-after": "36h", "poll-hold": "20s", "log-keep": "7d",
 		"log-bytes-per-job": "1MiB", "log-head-bytes": "2MiB", "log-tail-bytes": "3MiB", "agents-dir": "/a", "help-url": "https://h.example", "log-level": "debug",
 		"log-format": "json", "admin-user": "ann", "admin-password": "secret of ann",
 	}

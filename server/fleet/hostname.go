@@ -122,15 +122,18 @@ func (s *Store) recordHostname(tx *database.Tx, hostID, hostname string) error {
 }
 
 // countSnapshots counts anew how many snapshots the hosts have in their repository, and looks how large the newest is.
-// That is found along the index of each hostname: max() is its first entry.
+// Each hostname's newest is the first entry of an index. They are no join: databases then walk the whole list, the newest
+// first, until they meet one of the host, for each host of the repository.
 func countSnapshots(tx *database.Tx, where string, args ...any) error {
 	err := tx.Exec(`UPDATE hosts SET snapshot_count = COALESCE((
 			SELECT sum(c.snapshot_count) FROM repository_hostnames c JOIN host_names n ON n.hostname = c.hostname
 			WHERE c.repository_id = hosts.repository_id AND n.host_id = hosts.id), 0),
-			latest_size_bytes = COALESCE(NULLIF((SELECT s.size_bytes FROM host_names n
-				JOIN snapshots s ON s.repository_id = hosts.repository_id AND s.hostname = n.hostname
-					AND s.time = (SELECT max(l.time) FROM snapshots l WHERE l.repository_id = hosts.repository_id AND l.hostname = n.hostname)
-				WHERE n.host_id = hosts.id ORDER BY s.time DESC, s.id DESC LIMIT 1), 0), success_bytes)
+			latest_size_bytes = COALESCE(NULLIF((SELECT
+					(SELECT s.size_bytes FROM snapshots s WHERE s.repository_id = hosts.repository_id AND s.hostname = n.hostname
+						ORDER BY s.time DESC, s.id DESC LIMIT 1)
+				FROM host_names n WHERE n.host_id = hosts.id
+				ORDER BY (SELECT max(s.time) FROM snapshots s WHERE s.repository_id = hosts.repository_id AND s.hostname = n.hostname) DESC NULLS LAST
+				LIMIT 1), 0), success_bytes)
 		WHERE `+where, args...).Error
 	if err != nil {
 		return fmt.Errorf("count the snapshots of hosts: %w", err)

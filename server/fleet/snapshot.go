@@ -149,7 +149,7 @@ func readSnapshots(db *gorm.DB, page *SnapshotPage, l hostList, f SnapshotFilter
 		return err
 	}
 	query, args, err := selectSnapshots(parts, p)
-	if err != nil || query == "" {
+	if err != nil || query == "" || page.Total == 0 {
 		return err
 	}
 	var rows []snapshotRow
