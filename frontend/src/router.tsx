@@ -12,6 +12,7 @@ import { Gate } from "./features/session/Gate";
 import { Shell } from "./features/shell/Shell";
 import { fleetSearch } from "./routes/fleet.search";
 import { hostSearch } from "./routes/host.search";
+import { jobSearch } from "./routes/job.search";
 import { jobsSearch } from "./routes/jobs.search";
 import { settingsSearch } from "./routes/settings.search";
 import { Page } from "./ui/Page";
@@ -43,7 +44,7 @@ const snapshot = createRoute({ getParentRoute: () => root, path: "/hosts/$hostId
 const jobs = createRoute({ getParentRoute: () => root, path: "/jobs", validateSearch: jobsSearch }).lazy(() =>
 	import("./routes/jobs").then((m) => m.route),
 );
-const job = createRoute({ getParentRoute: () => root, path: "/jobs/$jobId" }).lazy(() =>
+const job = createRoute({ getParentRoute: () => root, path: "/jobs/$jobId", validateSearch: jobSearch }).lazy(() =>
 	import("./routes/job").then((m) => m.route),
 );
 const settings = createRoute({

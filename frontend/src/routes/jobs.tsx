@@ -1,8 +1,10 @@
 import { createLazyRoute } from "@tanstack/react-router";
-import { Page } from "../ui/Page";
+import { Jobs } from "../features/jobs/Jobs";
 
 export const route = createLazyRoute("/jobs")({ component: View });
 
 function View() {
-	return <Page title="jobs">{null}</Page>;
+	const filter = route.useSearch();
+	const navigate = route.useNavigate();
+	return <Jobs filter={filter} change={(search) => void navigate({ to: "/jobs", search, replace: true })} />;
 }
