@@ -2,6 +2,7 @@ import { type QueryClient, queryOptions, useMutation, useQueryClient } from "@ta
 import { client, forgetAnswers, got } from "./client";
 import { keys } from "./keys";
 import { session } from "./link";
+import { Problem } from "./problem";
 import type { Me } from "./types";
 
 /** Who is signed in. */
@@ -18,11 +19,9 @@ export const meQuery = queryOptions({
 async function begin(queries: QueryClient) {
 	const before = queries.getQueryData<Me>(keys.me);
 	const me = await queries.fetchQuery({ ...meQuery, staleTime: 0 });
-	// Another person than before must not see what the first one could.
+	// Another person than before must see neither what the first one could nor what they typed.
 	if (before && before.id !== me.id) {
-		forgetAnswers();
-		queries.clear();
-		queries.setQueryData(keys.me, me);
+		location.reload();
 		return;
 	}
 	await queries.invalidateQueries();
@@ -54,7 +53,43 @@ export function useSignOut() {
 			session.set("signed_out");
 			queries.clear();
 		},
+		// The session ended by itself: that is what was asked for.
+		onError: (error) => {
+			if (error instanceof Problem && error.status === 401) session.set("signed_out");
+		},
 	});
+}
+
+/** One's own password. The other sessions end, this one goes on. */
+export function useChangePassword() {
+	return useMutation({
+		mutationFn: (body: { current: string; new: string }) => got(client.PUT("/api/auth/password", { body })),
+	});
+}
+
+/** Which field of an account an error is about, and what is wrong with it; undefined: none of them. */
+export function accountFault(
+	error: unknown,
+): { field: "code" | "username" | "current" | "password"; message: string } | undefined {
+	if (!(error instanceof Problem)) return undefined;
+	for (const [at, field] of [
+		["code", "code"],
+		["username", "username"],
+		["current", "current"],
+		["password", "password"],
+		["new", "password"],
+	] as const) {
+		const message = error.fields[at];
+		if (message) return { field, message };
+	}
+	if (error.code === "bad_setup_code") return { field: "code", message: error.message };
+	if (error.code === "wrong_password") return { field: "current", message: error.message };
+	if (error.code === "username_taken") return { field: "username", message: error.message };
+	// The rules of names and passwords are told without a place.
+	if (error.status === 422 && /^(The|That) password /.test(error.message))
+		return { field: "password", message: error.message };
+	if (error.status === 422 && /^A user name /.test(error.message)) return { field: "username", message: error.message };
+	return undefined;
 }
 
 const ranks = { viewer: 0, operator: 1, administrator: 2 } as const;

@@ -72,7 +72,7 @@ export async function got<T>(call: Promise<Answer<T>>): Promise<NonNullable<T>> 
 	const { data, error, response } = await call;
 	if (response.ok) return data as NonNullable<T>;
 	const body = typeof error === "object" && error !== null ? error : undefined;
-	const problem = new Problem(response.status, body);
+	const problem = new Problem(response.status, body, Number(response.headers.get("Retry-After")) || undefined);
 	if (problem.code === "setup_required") session.set("setup");
 	else if (response.status === 401 && !response.url.endsWith("/api/auth/login")) noteUnauthorized();
 	throw problem;

@@ -9,14 +9,17 @@ export class Problem extends Error {
 	readonly requestID: string | undefined;
 	/** What is wrong with single fields, by their place in the body: "spec.paths" → message. */
 	readonly fields: Readonly<Record<string, string>>;
+	/** Seconds to wait before the next try, where the server named them. */
+	readonly retryAfter: number | undefined;
 
-	constructor(status: number, body: Partial<ProblemBody> | undefined) {
+	constructor(status: number, body: Partial<ProblemBody> | undefined, retryAfter?: number) {
 		super(body?.detail || body?.title || `The server answered ${status}.`);
 		this.name = "Problem";
 		this.status = status;
 		this.code = body?.code ?? `http_${status}`;
 		this.requestID = body?.request_id;
 		this.fields = Object.fromEntries((body?.errors ?? []).map((e) => [e.location.replace(/^body\.?/, ""), e.message]));
+		this.retryAfter = retryAfter;
 	}
 }
 

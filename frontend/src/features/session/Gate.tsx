@@ -1,11 +1,13 @@
-import { Alert, Button, Loader, Modal, PasswordInput, Stack, Text, TextInput } from "@mantine/core";
+import { Alert, Button, Loader, Modal, Stack, Text, TextInput } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { type ReactNode, useState } from "react";
-import { meQuery, useSetUp, useSignIn } from "../../api/auth";
+import { type ReactNode, useEffect, useRef, useState } from "react";
+import { accountFault, meQuery, useSetUp, useSignIn } from "../../api/auth";
 import { session } from "../../api/link";
 import { messageOf, Problem, Unreachable } from "../../api/problem";
 import { useSignal } from "../../lib/signal";
+import { timeLeft, useSecondsLeft } from "../../ui/countdown";
 import { useTitle } from "../../ui/Page";
+import { SecretInput } from "../../ui/SecretInput";
 import { Logo } from "../shell/Logo";
 import classes from "./Gate.module.css";
 
@@ -23,17 +25,11 @@ export function Gate({ children }: { children: ReactNode }) {
 	});
 	switch (state) {
 		case "signed_in":
-			return children;
 		case "expired":
 			return (
 				<>
 					{children}
-					<Modal opened onClose={() => {}} withCloseButton={false} title="Your session has ended">
-						<Text size="sm" c="dimmed" mb="md">
-							Sign in again to go on. What you typed on the page is still there.
-						</Text>
-						<SignInForm name={me.data?.username} />
-					</Modal>
+					{state === "expired" && <Ended name={me.data?.username} />}
 				</>
 			);
 		case "setup":
@@ -68,6 +64,36 @@ export function Gate({ children }: { children: ReactNode }) {
 	}
 }
 
+function Ended({ name }: { name?: string }) {
+	return (
+		<Modal
+			opened
+			onClose={() => {}}
+			withCloseButton={false}
+			closeOnEscape={false}
+			closeOnClickOutside={false}
+			title="Your session has ended"
+		>
+			<Text size="sm" c="dimmed" mb="md">
+				Sign in again to go on. What you typed on the page is still there.
+			</Text>
+			<SignInForm name={name} />
+			<Button
+				mt="xs"
+				fullWidth
+				variant="subtle"
+				color="gray"
+				onClick={() => {
+					// The page of who was here goes with them.
+					location.reload();
+				}}
+			>
+				Leave this page instead
+			</Button>
+		</Modal>
+	);
+}
+
 function Front({ title, children }: { title: string; children: ReactNode }) {
 	useTitle(title);
 	return (
@@ -83,15 +109,64 @@ function Front({ title, children }: { title: string; children: ReactNode }) {
 	);
 }
 
+/** Until when the server wants no further try (ms), by its last answer. */
+function useWait(error: unknown): number {
+	const [until, setUntil] = useState<number>();
+	useEffect(() => {
+		const seconds = error instanceof Problem ? error.retryAfter : undefined;
+		setUntil(seconds ? Date.now() + seconds * 1000 : undefined);
+	}, [error]);
+	return useSecondsLeft(until);
+}
+
+/** Why it did not work; of a pause how long it still is. */
+function Fault({ error, wait }: { error: unknown; wait: number }) {
+	if (!error) return null;
+	if (!(error instanceof Problem && error.retryAfter && error.status === 429))
+		return (
+			<Alert color="red" role="alert">
+				{messageOf(error)}
+			</Alert>
+		);
+	return (
+		<Alert color={wait > 0 ? "yellow" : "gray"} role="alert" className={classes.wait}>
+			{wait > 0 ? (
+				<>
+					Too many attempts. The next one counts in {/* Told once, not at every second. */}
+					<b className="rm-numbers" role="timer" aria-live="off">
+						{timeLeft(wait)}
+					</b>
+					.
+				</>
+			) : (
+				"You can try again now."
+			)}
+		</Alert>
+	);
+}
+
 function SignInForm({ name }: { name?: string }) {
 	const signIn = useSignIn();
 	const [username, setUsername] = useState(name ?? "");
 	const [password, setPassword] = useState("");
+	const wait = useWait(signIn.error);
+	const passwordField = useRef<HTMLInputElement>(null);
 	return (
 		<form
 			onSubmit={(e) => {
 				e.preventDefault();
-				if (!signIn.isPending) signIn.mutate({ username, password }, { onError: () => setPassword("") });
+				if (signIn.isPending || wait > 0) return;
+				signIn.mutate(
+					{ username: username.trim(), password },
+					{
+						onError: (error) => {
+							// A wrong password is typed anew; one that was not looked at is kept.
+							if (!(error instanceof Problem && error.status === 401)) return;
+							setPassword("");
+							passwordField.current?.focus();
+						},
+					},
+				);
 			}}
 		>
 			<Stack gap="md">
@@ -99,34 +174,41 @@ function SignInForm({ name }: { name?: string }) {
 					label="User name"
 					name="username"
 					autoComplete="username"
+					autoCapitalize="none"
+					spellCheck={false}
 					required
 					data-autofocus={!name || undefined}
 					autoFocus={!name}
 					value={username}
 					onChange={(e) => setUsername(e.currentTarget.value)}
 				/>
-				<PasswordInput
+				<SecretInput
+					ref={passwordField}
 					label="Password"
 					name="password"
 					autoComplete="current-password"
 					required
 					data-autofocus={name ? true : undefined}
-					visibilityToggleButtonProps={{ "aria-label": "Show the password" }}
 					value={password}
 					onChange={(e) => setPassword(e.currentTarget.value)}
 				/>
-				{signIn.error && (
-					<Alert color="red" role="alert">
-						{messageOf(signIn.error)}
-					</Alert>
-				)}
-				<Button type="submit" fullWidth loading={signIn.isPending}>
+				<Fault error={signIn.error} wait={wait} />
+				<Button type="submit" fullWidth loading={signIn.isPending} disabled={wait > 0}>
 					Sign in
 				</Button>
+				{!name && (
+					<details className={classes.help}>
+						<summary>Password lost?</summary>
+						Another administrator gives you a new one under Settings, Operators. Or on the server itself:
+						<code>restic-manager user reset-password NAME</code>
+					</details>
+				)}
 			</Stack>
 		</form>
 	);
 }
+
+const least = 12;
 
 function SetUpForm() {
 	const setUp = useSetUp();
@@ -134,69 +216,91 @@ function SetUpForm() {
 	const [username, setUsername] = useState("admin");
 	const [password, setPassword] = useState("");
 	const [again, setAgain] = useState("");
+	const wait = useWait(setUp.error);
 	const differ = again !== "" && again !== password;
-	const field = (name: string) => (setUp.error instanceof Problem ? setUp.error.fields[name] : undefined);
+	const fault = accountFault(setUp.error);
+	const at = (name: string) => (fault?.field === name ? fault.message : undefined);
+	const missing = least - [...password].length;
+	const done = setUp.error instanceof Problem && setUp.error.code === "setup_done";
 	return (
 		<form
 			onSubmit={(e) => {
 				e.preventDefault();
-				if (!setUp.isPending && again === password) setUp.mutate({ code: code.trim(), username, password });
+				if (!setUp.isPending && wait === 0 && again === password)
+					setUp.mutate({ code: code.trim(), username: username.trim(), password });
 			}}
 		>
 			<Stack gap="md">
-				<Text size="sm" c="dimmed">
-					The server printed a set-up code when it started (<code>journalctl -u restic-manager</code>,{" "}
-					<code>docker compose logs server</code>, or its terminal). It makes the first administrator, once, within 15
-					minutes; a restart prints a new one.
+				<Text size="sm" c="dimmed" component="div">
+					The server printed a set-up code when it started. It makes the first administrator, once, within 15 minutes; a
+					restart prints a new one.
+					<details className={classes.help}>
+						<summary>Where is the code?</summary>
+						With systemd
+						<code>journalctl -u restic-manager</code>
+						with Docker
+						<code>docker compose logs server</code>
+						else in the terminal where the server runs.
+					</details>
 				</Text>
 				<TextInput
 					label="Set-up code"
 					placeholder="XXXX-XXXX-XXXX-XXXX"
 					required
 					autoFocus
-					autoComplete="off"
+					autoComplete="one-time-code"
+					autoCapitalize="characters"
 					spellCheck={false}
 					classNames={{ input: classes.code }}
-					error={field("code")}
+					error={at("code")}
 					value={code}
 					onChange={(e) => setCode(e.currentTarget.value)}
 				/>
 				<TextInput
 					label="User name"
+					name="username"
 					autoComplete="username"
+					autoCapitalize="none"
+					spellCheck={false}
 					required
-					error={field("username")}
+					error={at("username")}
 					value={username}
 					onChange={(e) => setUsername(e.currentTarget.value)}
 				/>
-				<PasswordInput
+				<SecretInput
 					label="Password"
-					description="12 characters or more; a few words in a row are easy to keep"
+					description={
+						password !== "" && missing > 0
+							? `${missing} more ${missing === 1 ? "character" : "characters"}`
+							: "12 characters or more; four unusual words are easy to keep"
+					}
+					name="new-password"
 					autoComplete="new-password"
 					required
-					minLength={12}
-					error={field("password")}
-					visibilityToggleButtonProps={{ "aria-label": "Show the password" }}
+					minLength={least}
+					error={at("password")}
 					value={password}
 					onChange={(e) => setPassword(e.currentTarget.value)}
 				/>
-				<PasswordInput
+				<SecretInput
 					label="The password again"
 					autoComplete="new-password"
 					required
 					error={differ ? "The two are not the same" : undefined}
-					visibilityToggleButtonProps={{ "aria-label": "Show the repeated password" }}
+					shows="Show the repeated password"
 					value={again}
 					onChange={(e) => setAgain(e.currentTarget.value)}
 				/>
-				{setUp.error && (
-					<Alert color="red" role="alert">
-						{messageOf(setUp.error)}
-					</Alert>
+				{!fault && <Fault error={setUp.error} wait={wait} />}
+				{done ? (
+					<Button fullWidth onClick={() => session.set("signed_out")}>
+						To the sign-in
+					</Button>
+				) : (
+					<Button type="submit" fullWidth loading={setUp.isPending} disabled={differ || wait > 0}>
+						Make the administrator
+					</Button>
 				)}
-				<Button type="submit" fullWidth loading={setUp.isPending} disabled={differ}>
-					Make the administrator
-				</Button>
 			</Stack>
 		</form>
 	);
