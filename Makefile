@@ -35,7 +35,7 @@ build: pages
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm GOARM=7 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/agents/restic-manager-agent-linux-armv7 ./agent
 
 # The dashboard, which the server embeds: its packages as the lock file names them, then its build.
-PAGES := $(shell find frontend/src frontend/public -type f 2>/dev/null)
+PAGES := $(shell find frontend/src frontend/public packaging/restic-manager-agent.service -type f 2>/dev/null)
 pages: frontend/dist/index.html
 
 frontend/node_modules/.package-lock.json: frontend/package-lock.json

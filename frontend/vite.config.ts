@@ -11,7 +11,11 @@ export default defineConfig({
 		assetsInlineLimit: 0,
 		modulePreload: { polyfill: false },
 	},
-	server: { proxy: { "/api": process.env.RESTIC_MANAGER_URL ?? "http://127.0.0.1:8080" } },
+	server: {
+		// The unit that the page of adding a machine shows is the one that is packaged.
+		fs: { allow: [".", "../packaging"] },
+		proxy: { "/api": process.env.RESTIC_MANAGER_URL ?? "http://127.0.0.1:8080" },
+	},
 	test: {
 		environment: "jsdom",
 		include: ["src/**/*.test.{ts,tsx}"],
