@@ -58,7 +58,12 @@ async function reach(request: Request): Promise<Response> {
 	return response;
 }
 
-export const client = createClient<paths>({ baseUrl: location.origin, fetch: reach });
+export const client = createClient<paths>({
+	baseUrl: location.origin,
+	fetch: reach,
+	// Lists in a query are one value with commas: ?state=failed,lost.
+	querySerializer: { array: { style: "form", explode: false } },
+});
 client.use(etags);
 
 interface Answer<T> {
