@@ -1,0 +1,99 @@
+import { type QueryClient, queryOptions } from "@tanstack/react-query";
+import { client, got } from "./client";
+import { keys } from "./keys";
+import { orderKey } from "./orders";
+import type { components, operations } from "./schema";
+import type { Host, Job, OrderJob } from "./types";
+
+export type Overview = components["schemas"]["Overview"];
+export type Attention = components["schemas"]["Attention"];
+export type HostGroup = components["schemas"]["HostGroup"];
+export type HostPage = components["schemas"]["HostPage"];
+
+type ListQuery = NonNullable<operations["listHosts"]["parameters"]["query"]>;
+/** Which hosts, in which order; what is left out is the server's default. */
+export type HostListing = Omit<ListQuery, "cursor" | "limit">;
+/** Which hosts. */
+export type HostFilter = Omit<HostListing, "sort" | "order" | "group">;
+
+/** What is to be known of the hosts that match: how many are protected, and which need somebody. */
+export function fleetQuery(filter: HostFilter = {}, group?: string) {
+	return queryOptions({
+		queryKey: [...keys.fleet, filter, group ?? ""] as const,
+		queryFn: ({ signal }) => got(client.GET("/api/fleet", { params: { query: { ...filter, group } }, signal })),
+	});
+}
+
+/** One page of a listing. */
+export function readHosts(
+	listing: HostListing,
+	cursor: string | undefined,
+	limit: number,
+	signal?: AbortSignal,
+): Promise<HostPage> {
+	return got(client.GET("/api/hosts", { params: { query: { ...listing, cursor, limit } }, signal }));
+}
+
+/** The first hosts whose name holds the text: for a choice while it is typed. */
+export function findHostsQuery(search: string, limit = 8) {
+	return queryOptions({
+		queryKey: [...keys.hosts, "find", search, limit] as const,
+		queryFn: async ({ signal }) => (await readHosts({ search: search || undefined }, undefined, limit, signal)).hosts,
+	});
+}
+
+/** All hosts of a listing, page after page; each once, although some may move while it is read. */
+export async function allHosts(listing: HostListing, signal?: AbortSignal): Promise<Host[]> {
+	const all = new Map<string, Host>();
+	let cursor: string | undefined;
+	do {
+		const page = await readHosts(listing, cursor, 1000, signal);
+		for (const host of page.hosts) all.set(host.id, host);
+		cursor = page.next_cursor;
+	} while (cursor);
+	return [...all.values()];
+}
+
+// What is done to many hosts, one call each; the pages that show them are told once, at the end.
+
+export function readHost(id: string, signal?: AbortSignal): Promise<Host> {
+	return got(client.GET("/api/hosts/{id}", { params: { path: { id } }, signal }));
+}
+
+export function setLabels(id: string, labels: Record<string, string>, signal?: AbortSignal): Promise<Host> {
+	return got(client.PATCH("/api/hosts/{id}", { params: { path: { id } }, body: { labels }, signal }));
+}
+
+export function revoke(id: string, signal?: AbortSignal): Promise<Host> {
+	return got(client.POST("/api/hosts/{id}/revoke", { params: { path: { id } }, signal }));
+}
+
+/** Orders once more what the job was asked. */
+export function orderAgain(jobID: string, key = orderKey(), signal?: AbortSignal): Promise<Job> {
+	return got(
+		client.POST("/api/jobs/{id}/retry", {
+			params: { path: { id: jobID }, header: { "Idempotency-Key": key } },
+			signal,
+		}),
+	);
+}
+
+export function order(hostID: string, body: OrderJob, key = orderKey(), signal?: AbortSignal): Promise<Job> {
+	return got(
+		client.POST("/api/hosts/{id}/jobs", {
+			params: { path: { id: hostID }, header: { "Idempotency-Key": key } },
+			body,
+			signal,
+		}),
+	);
+}
+
+export function cancel(jobID: string, signal?: AbortSignal): Promise<Job> {
+	return got(client.POST("/api/jobs/{id}/cancel", { params: { path: { id: jobID } }, signal }));
+}
+
+/** Makes stale whatever shows hosts or jobs. */
+export function staleFleet(queries: QueryClient) {
+	for (const key of [keys.hosts, keys.fleet, keys.jobs, ["host"], ["job"]])
+		void queries.invalidateQueries({ queryKey: key });
+}
