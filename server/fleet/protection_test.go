@@ -397,3 +397,38 @@ func TestCursorOfAnotherOrderIsRefused(t *testing.T) {
 		wantCode(t, err, "invalid")
 	})
 }
+
+// The end of a backup is noted on its host, so that the sweeper has to have the host's row first: it leaves alone what a
+// message of the host has in hand, and never waits for it the wrong way round.
+func TestSweepLeavesABackupWhoseHostIsInHand(t *testing.T) {
+	x := newFixture(t, "postgres")
+	x.settle()
+	busy, idle := x.host("busy"), x.host("idle")
+	for _, h := range []string{busy, idle} {
+		if _, _, err := x.CreateJob(t.Context(), tester, NewJob{HostID: h, Kind: wire.KindBackup, Spec: &wire.BackupSpec{Paths: []string{"/data"}}, TTL: time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.clock.Advance(30 * time.Second)
+	x.sweep()
+	x.clock.Advance(30 * time.Second)
+	x.flush()
+	x.write(t, func(tx *database.Tx) error {
+		if _, err := lockHost(tx, busy); err != nil {
+			return err
+		}
+		if r := x.sweep(); r.Expired != 1 {
+			t.Errorf("while the host is in hand: got %+v, want the other one's expired", r)
+		}
+		return nil
+	})
+	if got := x.hostNow(idle).LastBackup; got == nil || got.State != wire.StateExpired {
+		t.Errorf("the idle host: got %+v, want an expired backup", got)
+	}
+	if r := x.sweep(); r.Expired != 1 {
+		t.Errorf("afterwards: got %+v, want it expired", r)
+	}
+	if got := x.hostNow(busy).LastBackup; got == nil || got.State != wire.StateExpired {
+		t.Errorf("the busy host: got %+v, want an expired backup", got)
+	}
+}
