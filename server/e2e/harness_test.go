@@ -402,6 +402,7 @@ type snapshot struct {
 	Tags      []string  `json:"tags"`
 	Hostname  string    `json:"hostname"`
 	SizeBytes int64     `json:"size_bytes"`
+	JobID     string    `json:"job_id"`
 	FileCount int64     `json:"file_count"`
 }
 
