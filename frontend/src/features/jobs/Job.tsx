@@ -37,10 +37,24 @@ export function Job({ id, full, log }: Props) {
 	if (!job) {
 		const missing = query.error instanceof Problem && query.error.status === 404;
 		return (
-			<Page title="Job" crumbs={<Link to="/jobs">Jobs</Link>}>
+			<Page
+				title="Job"
+				crumbs={
+					<Link to="/jobs" className="rm-link">
+						Jobs
+					</Link>
+				}
+			>
 				<Card flush>
 					{missing ? (
-						<Empty title="There is no such job" action={<Link to="/jobs">To all jobs</Link>}>
+						<Empty
+							title="There is no such job"
+							action={
+								<Link className={classes.link} to="/jobs">
+									To all jobs
+								</Link>
+							}
+						>
 							It may have been of another server, or the link is cut.
 						</Empty>
 					) : query.error ? (
@@ -65,9 +79,11 @@ export function Job({ id, full, log }: Props) {
 				}
 				crumbs={
 					<>
-						<Link to="/jobs">Jobs</Link>
+						<Link to="/jobs" className="rm-link">
+							Jobs
+						</Link>
 						<span aria-hidden>/</span>
-						<Link to="/hosts/$hostId" params={{ hostId: job.host_id }} className="rm-cut">
+						<Link to="/hosts/$hostId" params={{ hostId: job.host_id }} className="rm-link rm-cut">
 							<Foreign>{job.host_name}</Foreign>
 						</Link>
 					</>
@@ -173,7 +189,7 @@ function Reason({ job }: { job: JobData }) {
 							</>
 						)}
 						{w.job_id ? (
-							<Link to="/jobs/$jobId" params={{ jobId: w.job_id }}>
+							<Link className={classes.link} to="/jobs/$jobId" params={{ jobId: w.job_id }}>
 								{words.after.replace(/\.$/, "")}
 							</Link>
 						) : (
@@ -226,7 +242,11 @@ function Figures({ job }: { job: JobData }) {
 			title="What came out"
 			actions={
 				snapshot && !job.summary?.dry_run ? (
-					<Link to="/hosts/$hostId/snapshots/$snapshotId" params={{ hostId: job.host_id, snapshotId: snapshot }}>
+					<Link
+						className={classes.link}
+						to="/hosts/$hostId/snapshots/$snapshotId"
+						params={{ hostId: job.host_id, snapshotId: snapshot }}
+					>
 						Snapshot <code className="rm-mono">{snapshot.slice(0, 8)}</code>
 					</Link>
 				) : undefined
@@ -316,7 +336,7 @@ function Ordered({ job }: { job: JobData }) {
 					{job.retry_of && (
 						<>
 							{", again after "}
-							<Link to="/jobs/$jobId" params={{ jobId: job.retry_of }}>
+							<Link className={classes.link} to="/jobs/$jobId" params={{ jobId: job.retry_of }}>
 								an earlier job
 							</Link>
 						</>

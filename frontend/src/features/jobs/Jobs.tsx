@@ -6,7 +6,7 @@ import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { memo, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { apart, type JobFilter, joined, newestJobsQuery, olderJobsQuery } from "../../api/jobs";
 import { isOpen, type Job, type JobKind, type JobState } from "../../api/types";
-import { bytes, count, rate } from "../../lib/bytes";
+import { bytes, counted, rate } from "../../lib/bytes";
 import { duration } from "../../lib/time";
 import { kindWords, stateWords } from "../../lib/words";
 import { Ago, useNow } from "../../ui/Ago";
@@ -315,7 +315,7 @@ const Cells = memo(function Cells({ job }: { job: Job }) {
 					<span className="rm-hidden"> of {job.host_name}</span>
 				</Link>
 				<span className={classes.outcome}>
-					<Foreign cut>{outcome(job)}</Foreign>
+					{job.state === "running" ? <Running job={job} /> : <Foreign cut>{outcome(job)}</Foreign>}
 				</span>
 			</td>
 			<td className={classes.machine}>
@@ -338,31 +338,28 @@ const Cells = memo(function Cells({ job }: { job: Job }) {
 
 function Took({ job }: { job: Job }) {
 	const now = useNow();
+	const s = job.state === "queued" || job.state === "accepted" ? undefined : ran(job, now);
+	return s === undefined ? <span className={classes.none}>–</span> : duration(s);
+}
+
+/** How far a running job is: a bar, percent, bytes and rate in one line. */
+function Running({ job }: { job: Job }) {
 	const pace = usePace(job);
-	if (job.state !== "running") {
-		const s = job.state === "queued" || job.state === "accepted" ? undefined : ran(job, now);
-		return s === undefined ? <span className={classes.none}>–</span> : duration(s);
-	}
 	const p = job.progress;
+	const parts: string[] = [];
+	if (pace.part !== undefined) parts.push(`${Math.floor(pace.part * 100)} %`);
+	if (p && p.total_bytes > 0) parts.push(`${bytes(p.bytes_done)} of ${bytes(p.total_bytes)}`);
+	else if (p && p.files_done > 0) parts.push(`scanning… ${counted(p.files_done, "file")}`);
+	if (pace.rate) parts.push(rate(pace.rate));
 	return (
-		<span className={classes.live}>
-			<Progress
-				value={pace.part}
-				label={`Progress of the ${kindWords[job.kind].name.toLowerCase()} of ${job.host_name}`}
-			/>
-			<span>
-				{pace.part !== undefined ? (
-					<>
-						<b>{Math.floor(pace.part * 100)} %</b>{" "}
-						{p && p.total_bytes > 0 && `${bytes(p.bytes_done)} of ${bytes(p.total_bytes)}`}
-						{pace.rate ? ` · ${rate(pace.rate)}` : ""}
-					</>
-				) : p && p.files_done > 0 ? (
-					`scanning… ${count(p.files_done)} files`
-				) : (
-					duration(ran(job, now) ?? 0)
-				)}
+		<span className={`${classes.live} rm-numbers`}>
+			<span className={classes.gauge}>
+				<Progress
+					value={pace.part}
+					label={`Progress of the ${kindWords[job.kind].name.toLowerCase()} of ${job.host_name}`}
+				/>
 			</span>
+			<span className="rm-cut">{parts.length > 0 ? parts.join(" · ") : `${kindWords[job.kind].doing}…`}</span>
 		</span>
 	);
 }

@@ -15,6 +15,7 @@ export interface Moment {
 
 const seconds = (from: string, to: string) => (new Date(to).getTime() - new Date(from).getTime()) / 1000;
 const took = (from: string, to: string) => duration(Math.max(0, seconds(from, to)));
+const instant = (from: string, to: string) => seconds(from, to) < 0.5;
 
 /** The moments of a job in their order, with what the times between them were. */
 export function timeline(job: Job): Moment[] {
@@ -25,7 +26,7 @@ export function timeline(job: Job): Moment[] {
 			name: "Accepted by the machine",
 			at: job.accepted_at,
 			tone: "info",
-			note: `waited ${took(job.queued_at, job.accepted_at)}`,
+			note: instant(job.queued_at, job.accepted_at) ? "at once" : `waited ${took(job.queued_at, job.accepted_at)}`,
 			now: job.state === "accepted",
 		});
 	else if (job.state === "queued") moments.push({ name: "Accepted by the machine", tone: "idle" });
@@ -34,7 +35,10 @@ export function timeline(job: Job): Moment[] {
 			name: "restic started",
 			at: job.started_at,
 			tone: "info",
-			note: job.accepted_at ? `prepared for ${took(job.accepted_at, job.started_at)}` : undefined,
+			note:
+				job.accepted_at && !instant(job.accepted_at, job.started_at)
+					? `prepared for ${took(job.accepted_at, job.started_at)}`
+					: undefined,
 			now: job.state === "running",
 		});
 	else if (open) moments.push({ name: "restic starts", tone: "idle" });

@@ -132,8 +132,7 @@ export function figures(job: Pick<Job, "kind" | "summary" | "exit_code" | "elaps
 		}
 		if (s.restic_seconds) facts.push({ label: "restic's own time", value: duration(s.restic_seconds) });
 	}
-	if (job.exit_code !== undefined && job.exit_code !== null)
-		facts.push({ label: "Exit code", value: String(job.exit_code) });
+	if (job.exit_code) facts.push({ label: "Exit code", value: String(job.exit_code) });
 	return facts;
 }
 

@@ -113,7 +113,10 @@ export function Log({ jobID, received, written, live, problem, label, chosen, ch
 		const { view, offset } = scrollTo(top, { content, view: p.height });
 		p.view = view;
 		p.offset = offset;
-		if (el && Math.abs(el.scrollTop - offset) >= 1) el.scrollTop = offset;
+		if (el && Math.abs(el.scrollTop - offset) >= 1) {
+			el.scrollTop = offset;
+			p.offset = el.scrollTop;
+		}
 	}, []);
 
 	const put = useCallback(() => {
@@ -125,6 +128,8 @@ export function Log({ jobID, received, written, live, problem, label, chosen, ch
 	const jump = useCallback(
 		(line: number) => {
 			const p = place.current;
+			// The first jump may come before the size was told.
+			p.height = scroller.current?.clientHeight ?? p.height;
 			setFollowing(false);
 			setLeftAt(reader.total);
 			p.line = Math.min(Math.max(1, line), Math.max(1, reader.total));
@@ -140,6 +145,10 @@ export function Log({ jobID, received, written, live, problem, label, chosen, ch
 	useLayoutEffect(() => {
 		const p = place.current;
 		const el = scroller.current;
+		if (el && p.height === 0) {
+			p.height = el.clientHeight;
+			p.width = el.clientWidth;
+		}
 		if (wrap && rowsBox.current) {
 			for (const el of rowsBox.current.children) {
 				if (el instanceof HTMLElement) p.heights.measure(Number(el.dataset.row), el.offsetHeight);
