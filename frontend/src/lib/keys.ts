@@ -1,3 +1,6 @@
+// Inputs that one presses, and writes nothing into.
+const pressed = new Set(["checkbox", "radio", "button", "submit"]);
+
 /** Whether a key press belongs to what is being typed. */
 export function isTyping(e: KeyboardEvent): boolean {
 	const t = e.target;
@@ -6,7 +9,7 @@ export function isTyping(e: KeyboardEvent): boolean {
 		(t.isContentEditable ||
 			t instanceof HTMLTextAreaElement ||
 			t instanceof HTMLSelectElement ||
-			t instanceof HTMLInputElement)
+			(t instanceof HTMLInputElement && !pressed.has(t.type)))
 	);
 }
 

@@ -1,8 +1,17 @@
 import { createLazyRoute } from "@tanstack/react-router";
-import { Page } from "../ui/Page";
+import { useCallback } from "react";
+import { Fleet } from "../features/fleet/Fleet";
+import type { SetView } from "../features/fleet/view";
 
 export const route = createLazyRoute("/")({ component: View });
 
 function View() {
-	return <Page title="fleet">{null}</Page>;
+	const view = route.useSearch();
+	const navigate = route.useNavigate();
+	const setView = useCallback<SetView>(
+		(change, replace) =>
+			void navigate({ to: "/", search: (was) => ({ ...was, ...change }), replace, resetScroll: false }),
+		[navigate],
+	);
+	return <Fleet view={view} setView={setView} />;
 }

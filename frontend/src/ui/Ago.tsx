@@ -34,15 +34,21 @@ export function useNow(): number {
 	);
 }
 
+interface Props {
+	at: string | undefined | null;
+	never?: string;
+	/** Without a tooltip of our own: for rows of long lists, which come and go while one scrolls. */
+	light?: boolean;
+}
+
 /** How long ago, with the exact time on hover and focus. Nothing: the text for never. */
-export function Ago({ at, never = "never" }: { at: string | undefined | null; never?: string }) {
+export function Ago({ at, never = "never", light }: Props) {
 	const t = useNow();
 	if (!at) return <span style={{ color: "var(--rm-muted)" }}>{never}</span>;
-	return (
-		<Tooltip label={exact(at)}>
-			<time dateTime={at} className="rm-numbers" style={{ whiteSpace: "nowrap" }}>
-				{ago(at, Math.max(t, Date.now() - 5000))}
-			</time>
-		</Tooltip>
+	const time = (
+		<time dateTime={at} className="rm-numbers" style={{ whiteSpace: "nowrap" }} title={light ? exact(at) : undefined}>
+			{ago(at, Math.max(t, Date.now() - 5000))}
+		</time>
 	);
+	return light ? time : <Tooltip label={exact(at)}>{time}</Tooltip>;
 }

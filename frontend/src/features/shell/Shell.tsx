@@ -16,6 +16,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate } from "@tanstack/react-router";
 import { lazy, Suspense, useEffect, useRef } from "react";
 import { mayAs, meQuery, useSignOut } from "../../api/auth";
+import { fleetQuery } from "../../api/fleet";
 import { awaySince, serverVersion } from "../../api/link";
 import { focusFilter, isTyping, modKey } from "../../lib/keys";
 import { useSignal } from "../../lib/signal";
@@ -32,6 +33,7 @@ const Help = lazy(() => import("../help/Help"));
 /** What surrounds every page: where one can go, who is signed in, and whether the server answers. */
 export function Shell() {
 	useKeys();
+	useProblems();
 	const palette = useSignal(paletteOpen);
 	const help = useSignal(helpOpen);
 	const { data: me } = useQuery(meQuery);
@@ -203,6 +205,16 @@ function Notices() {
 			)}
 		</>
 	);
+}
+
+/** Keeps count of the machines that need somebody, whichever page is open. */
+function useProblems() {
+	const { data } = useQuery(fleetQuery());
+	const n = data?.attention_total ?? 0;
+	useEffect(() => {
+		problems.set(n);
+		return () => problems.set(0);
+	}, [n]);
 }
 
 /** The keys that work on every page. "g" and a letter go to a page. */
