@@ -29,10 +29,24 @@ const indigo = [
 	"#2b3fa6",
 ] as const;
 
+// Cool greys for the dark scheme: texts, then borders (4, 5), inputs and menus (6), surfaces (7) and the page (8, 9).
+const dark = [
+	"#e4e6ec",
+	"#c7ccd8",
+	"#9aa1b1",
+	"#6f7787",
+	"#363c46",
+	"#2b3038",
+	"#191c21",
+	"#121519",
+	"#0f1114",
+	"#0b0d10",
+] as const;
+
 export const theme = createTheme({
 	primaryColor: "indigo",
 	primaryShade: { light: 7, dark: 7 },
-	colors: { indigo },
+	colors: { indigo, dark },
 	fontFamily: '"Inter Variable", system-ui, sans-serif',
 	fontFamilyMonospace: 'ui-monospace, "SF Mono", "Cascadia Mono", "JetBrains Mono", Menlo, Consolas, monospace',
 	fontSizes: { xs: "0.75rem", sm: "0.8125rem", md: "0.875rem", lg: "1rem", xl: "1.25rem" },
