@@ -12,7 +12,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 export GOTOOLCHAIN := local
 export npm_config_omit_lockfile_registry_resolved := true
 
-.PHONY: help build pages run test check unit e2e simulate mutants faults faultbin bench openapi fuzz clean
+.PHONY: help build pages browser run test check unit e2e simulate mutants faults faultbin bench openapi fuzz clean
 
 help:
 	@echo "make run       build all, start server and agent here, make a demo repository, back up a folder"
@@ -20,6 +20,7 @@ help:
 	@echo "make simulate  histories of the rules under a virtual clock, network and disk: SEEDS=n, or SEED=s with its trace"
 	@echo "make faults    kills, losses and full disks on the real programs, and the table of what they did: ROWS=regexp"
 	@echo "make mutants   takes each rule out and counts the histories that notice: SEEDS=n each, ONLY=regexp"
+	@echo "make browser   the dashboard in Chromium against the real programs, with pictures in frontend/shots"
 	@echo "make bench     benchmarks, each with its baseline in the same run"
 	@echo "make build     static binaries in bin/, and in bin/agents/ the agents that the server hands out"
 	@echo "make check     formatting, vet, module boundaries"
@@ -68,7 +69,7 @@ check: frontend/node_modules/.package-lock.json
 # What the tests stand on: Debian's PostgreSQL, both supported restic versions, systemd's checker, and the
 # shells and programs that the install script is tried with.
 WITH = tools/install 'postgresql:/usr/lib/postgresql/*/bin/postgres' systemd:systemd-analyze iproute2:ss procps:pgrep strace:strace \
-		shellcheck:shellcheck busybox:busybox curl:curl wget:wget dash:dash && \
+		shellcheck:shellcheck busybox:busybox curl:curl wget:wget dash:dash chromium:chromium fonts-dejavu-core:/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf && \
 	RESTIC_MANAGER_TEST_TOOLS=$$(tools/fetch-restic) && export RESTIC_MANAGER_TEST_TOOLS && \
 	RESTIC_MANAGER_TEST_BIN=$(CURDIR)/bin && export RESTIC_MANAGER_TEST_BIN
 
@@ -93,6 +94,10 @@ mutants:
 e2e: build faultbin
 	$(WITH) && tools/postgres with go test -race -count=1 -timeout 60m ./server/e2e/...
 
+# The dashboard in Debian's Chromium, on both databases; pictures of what was seen lie in frontend/shots.
+browser: build faultbin
+	$(WITH) && tools/postgres with npm --prefix frontend run --silent browser
+
 # ROWS: which tests of the table, for example ROWS=Agent.
 ROWS ?=
 faults: build faultbin
@@ -102,7 +107,7 @@ faults: build faultbin
 
 test: check build faultbin
 	cd frontend && npm test --silent
-	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); go test -tags failpoint ./shared/failpoint; $(SIMULATION); go test -race -count=1 -timeout 60m ./server/e2e/...'
+	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); go test -tags failpoint ./shared/failpoint; $(SIMULATION); go test -race -count=1 -timeout 60m ./server/e2e/...; npm --prefix frontend run --silent browser'
 
 # N: how often each benchmark is run. ONLY: which lines of docs/benchmarks.md, for example ONLY=1,2,10.
 N    ?= 5

@@ -246,7 +246,8 @@ function psql(url: string, sql: string): void {
 }
 
 function makeDatabase(): string {
-	const cluster = process.env.RESTIC_MANAGER_TEST_POSTGRES ?? "";
+	const cluster = process.env.RESTIC_MANAGER_TEST_POSTGRES;
+	if (!cluster) throw new Error("RESTIC_MANAGER_TEST_POSTGRES names no cluster: run it by make browser");
 	const name = `browser_${randomBytes(6).toString("hex")}`;
 	psql(cluster, `CREATE DATABASE ${name}`);
 	const url = new URL(cluster);
