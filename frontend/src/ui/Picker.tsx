@@ -22,6 +22,8 @@ interface Props {
 	onPick: (value: string) => void;
 	/** Stays open for more than one. */
 	multiple?: boolean;
+	/** Something is always chosen: the button does not make much of it. */
+	quiet?: boolean;
 	/** Where there is nothing to choose from. */
 	none?: string;
 }
@@ -30,7 +32,16 @@ interface Props {
 const shown = 200;
 
 /** A button that opens a list to choose from, with a field that narrows it. */
-export function Picker({ label, icon, choices, chosen, onPick, multiple, none = "Nothing to choose from" }: Props) {
+export function Picker({
+	label,
+	icon,
+	choices,
+	chosen,
+	onPick,
+	multiple,
+	quiet,
+	none = "Nothing to choose from",
+}: Props) {
 	const [opened, setOpened] = useState(false);
 	return (
 		<Popover
@@ -47,12 +58,12 @@ export function Picker({ label, icon, choices, chosen, onPick, multiple, none = 
 				<button
 					type="button"
 					className={classes.button}
-					data-set={chosen.length > 0 || undefined}
+					data-set={(!quiet && chosen.length > 0) || undefined}
 					onClick={() => setOpened(!opened)}
 				>
 					{icon}
 					<span>{label}</span>
-					{multiple && chosen.length > 0 && <span className={classes.number}>{chosen.length}</span>}
+					{multiple && !quiet && chosen.length > 0 && <span className={classes.number}>{chosen.length}</span>}
 					<IconChevronDown size={13} aria-hidden />
 				</button>
 			</Popover.Target>

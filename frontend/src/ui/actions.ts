@@ -8,6 +8,8 @@ export interface Action {
 	description?: string;
 	/** A key that does it while nothing is typed. */
 	hotkey?: string;
+	/** Its key alone does it: the palette does not offer it. */
+	quiet?: boolean;
 	run: () => void;
 }
 

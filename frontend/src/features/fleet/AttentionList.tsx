@@ -1,4 +1,5 @@
 import { Button } from "@mantine/core";
+import { useMediaQuery } from "@mantine/hooks";
 import { IconAlertTriangle, IconCircleX, IconInfoCircle } from "@tabler/icons-react";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
@@ -11,7 +12,8 @@ import { Card } from "../../ui/Page";
 import classes from "./AttentionList.module.css";
 import { noticeOf } from "./attention";
 
-const few = 4;
+// Shown at once: on a phone the machines below are not to be pushed out of sight.
+const few = { wide: 4, narrow: 2 };
 
 interface Props {
 	overview: Overview;
@@ -22,9 +24,11 @@ interface Props {
 /** What needs somebody, the worst first, each with its next step. */
 export function AttentionList({ overview, operator, again }: Props) {
 	const [all, setAll] = useState(false);
+	const narrow = useMediaQuery("(max-width: 48em)", undefined, { getInitialValueInEffect: false });
+	const least = narrow ? few.narrow : few.wide;
 	const { attention, attention_total: total } = overview;
 	if (attention.length === 0) return null;
-	const shown = all || attention.length === few + 1 ? attention : attention.slice(0, few);
+	const shown = all || attention.length === least + 1 ? attention : attention.slice(0, least);
 	return (
 		<Card flush label="What needs attention">
 			<h2 className="rm-hidden">What needs attention</h2>
@@ -33,7 +37,7 @@ export function AttentionList({ overview, operator, again }: Props) {
 					<Item key={a.host_id} attention={a} operator={operator} again={again} />
 				))}
 			</ul>
-			{attention.length > few + 1 && (
+			{attention.length > least + 1 && (
 				<button type="button" className={classes.more} aria-expanded={all} onClick={() => setAll(!all)}>
 					{all
 						? "Show the worst alone"

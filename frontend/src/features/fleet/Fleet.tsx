@@ -74,7 +74,11 @@ export function Fleet({ view, setView }: { view: View; setView: SetView }) {
 			}
 			actions={
 				operator && (
-					<Button renderRoot={(props) => <Link to="/add" {...props} />} leftSection={<IconPlus size={16} />}>
+					<Button
+						visibleFrom="sm"
+						renderRoot={(props) => <Link to="/add" {...props} />}
+						leftSection={<IconPlus size={16} />}
+					>
 						Add a machine
 					</Button>
 				)

@@ -464,14 +464,15 @@ function useRowKeys(keys: RowKeys) {
 			focus();
 		};
 		return [
-			{ id: "next", label: "Next machine", hotkey: "j", run: () => go(1) },
-			{ id: "previous", label: "Previous machine", hotkey: "k", run: () => go(-1) },
+			{ id: "next", label: "Next machine", hotkey: "j", quiet: true, run: () => go(1) },
+			{ id: "previous", label: "Previous machine", hotkey: "k", quiet: true, run: () => go(-1) },
 			...(keys.operator
 				? [
 						{
 							id: "choose",
 							label: "Choose the machine",
 							hotkey: "x",
+							quiet: true,
 							run: () => {
 								const at = here();
 								if (at >= 0) now.current.click(at, false);

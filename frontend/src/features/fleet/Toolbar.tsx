@@ -97,6 +97,7 @@ export function Toolbar({ view, setView, overview, total, phone, shown, setShown
 						{phone && (
 							<Picker
 								label="Sort"
+								quiet
 								icon={<IconArrowsSort size={14} aria-hidden />}
 								choices={sorts}
 								chosen={[view.sort ?? "name"]}
@@ -119,6 +120,7 @@ export function Toolbar({ view, setView, overview, total, phone, shown, setShown
 						{!phone && (
 							<Picker
 								label="Columns"
+								quiet
 								icon={<IconColumns3 size={14} aria-hidden />}
 								multiple
 								choices={columns.map((c) => ({ value: c.id, text: c.title }))}

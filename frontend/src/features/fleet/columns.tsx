@@ -2,6 +2,7 @@ import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import type { ActiveJob, Host } from "../../api/types";
 import { bytes, count } from "../../lib/bytes";
+import { visible } from "../../lib/escape";
 import { kindWords } from "../../lib/words";
 import { Ago } from "../../ui/Ago";
 import { ProtectionBadge } from "../../ui/Badge";
@@ -29,28 +30,28 @@ export const columns: readonly Column[] = [
 		id: "protection",
 		title: "State",
 		sort: "protection",
-		width: 138,
+		width: 126,
 		cell: (h) => <ProtectionBadge protection={h.protection} />,
 	},
 	{
 		id: "last_success",
 		title: "Last backup",
 		sort: "last_success",
-		width: 104,
+		width: 96,
 		cell: (h) => <Ago at={h.last_success_at} light />,
 	},
-	{ id: "activity", title: "At work", width: 158, grow: 1, cell: (h) => <Activity jobs={h.active_jobs} /> },
+	{ id: "activity", title: "At work", width: 120, grow: 1, cell: (h) => <Activity jobs={h.active_jobs} /> },
 	{
 		id: "repository",
 		title: "Repository",
-		width: 150,
+		width: 122,
 		grow: 2,
 		cell: (h) => {
 			const where = repositoryOf(h);
 			return where ? (
-				<Foreign mono cut>
-					{where}
-				</Foreign>
+				<span className="rm-cut" title={visible(where)}>
+					<Foreign mono>{ending(where)}</Foreign>
+				</span>
 			) : (
 				dash
 			);
@@ -60,7 +61,7 @@ export const columns: readonly Column[] = [
 		id: "snapshots",
 		title: "Snapshots",
 		sort: "snapshots",
-		width: 92,
+		width: 82,
 		end: true,
 		cell: (h) => <span className="rm-numbers">{count(h.snapshot_count)}</span>,
 	},
@@ -68,7 +69,7 @@ export const columns: readonly Column[] = [
 		id: "size",
 		title: "Size",
 		sort: "size",
-		width: 84,
+		width: 76,
 		end: true,
 		cell: (h) => (h.latest_size_bytes > 0 ? <span className="rm-numbers">{bytes(h.latest_size_bytes)}</span> : dash),
 	},
@@ -76,20 +77,20 @@ export const columns: readonly Column[] = [
 		id: "version",
 		title: "Agent",
 		sort: "version",
-		width: 82,
+		width: 66,
 		cell: (h) => (h.agent_version ? <Foreign cut>{h.agent_version}</Foreign> : dash),
 	},
 	{
 		id: "restic",
 		title: "restic",
-		width: 76,
+		width: 66,
 		cell: (h) => {
 			if (h.restic_version) return <Foreign cut>{h.restic_version}</Foreign>;
 			return h.agent_version ? <span className={classes.bad}>missing</span> : dash;
 		},
 	},
-	{ id: "last_seen", title: "Last seen", sort: "last_seen", width: 96, cell: (h) => <Ago at={h.last_seen_at} light /> },
-	{ id: "labels", title: "Labels", width: 130, grow: 2, cell: (h) => <Labels labels={h.labels} /> },
+	{ id: "last_seen", title: "Last seen", sort: "last_seen", width: 90, cell: (h) => <Ago at={h.last_seen_at} light /> },
+	{ id: "labels", title: "Labels", width: 116, grow: 2, cell: (h) => <Labels labels={h.labels} /> },
 ];
 
 /** The columns of who has chosen none. */
@@ -106,15 +107,18 @@ export const usual: readonly string[] = [
 ];
 
 // Where there is no room for all, these go, the first of them first.
-const dispensable = ["restic", "labels", "version", "repository", "last_seen", "snapshots", "size", "activity"];
+const dispensable = ["restic", "version", "last_seen", "snapshots", "repository", "labels", "size", "activity"];
 
-export const nameWidth = 190;
+export const nameWidth = 170;
+// The boxes to choose by, the actions, and the room beside them.
+const around = 118;
+const gap = 14;
 
 /** Of the chosen columns those that fit into the width; the state and the last backup stay. */
 export function fitting(chosen: readonly string[], width: number): Column[] {
 	let some = columns.filter((c) => chosen.includes(c.id));
 	for (const id of dispensable) {
-		if (some.reduce((sum, c) => sum + c.width + 14, nameWidth) <= width) break;
+		if (some.reduce((sum, c) => sum + c.width + gap, nameWidth + around) <= width) break;
 		some = some.filter((c) => c.id !== id);
 	}
 	return some;
@@ -125,6 +129,13 @@ function repositoryOf(h: Host): string | undefined {
 	const [first, ...more] = h.reported_repositories;
 	if (!first) return undefined;
 	return more.length > 0 ? `${first.location} +${more.length}` : first.location;
+}
+
+/** What tells repositories apart is their end: of a long one its last two parts. */
+export function ending(repository: string): string {
+	if (repository.length <= 22) return repository;
+	const parts = repository.split("/").filter((p) => p !== "");
+	return parts.length > 2 ? `…/${parts.slice(-2).join("/")}` : repository;
 }
 
 const rank = { running: 0, accepted: 1, queued: 2 } as const;
@@ -163,12 +174,12 @@ function Labels({ labels }: { labels: Host["labels"] }) {
 	if (all.length === 0) return dash;
 	return (
 		<span className={classes.labels} title={all.map(([k, v]) => (v ? `${k}=${v}` : k)).join(", ")}>
-			{all.slice(0, 3).map(([k, v]) => (
+			{all.slice(0, 2).map(([k, v]) => (
 				<span key={k} className={classes.label}>
 					<Foreign>{v ? `${k}=${v}` : k}</Foreign>
 				</span>
 			))}
-			{all.length > 3 && <span className={classes.dash}>+{all.length - 3}</span>}
+			{all.length > 2 && <span className={classes.dash}>+{all.length - 2}</span>}
 		</span>
 	);
 }

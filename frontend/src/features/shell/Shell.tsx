@@ -50,7 +50,7 @@ export function Shell() {
 					<Logo />
 					<span>restic-manager</span>
 				</Link>
-				<button type="button" className={classes.search} onClick={() => paletteOpen.set(true)}>
+				<button type="button" className={classes.search} aria-label="Go to…" onClick={() => paletteOpen.set(true)}>
 					<IconSearch size={15} aria-hidden />
 					<span>Go to…</span>
 					<kbd>{modKey} K</kbd>
@@ -122,7 +122,7 @@ function Account() {
 		<>
 			<Menu position="top-start" width={220}>
 				<Menu.Target>
-					<button type="button" className={classes.account}>
+					<button type="button" className={classes.account} aria-label={me && `${me.username}, ${me.role}`}>
 						<span className={classes.avatar} aria-hidden>
 							{(me?.username ?? "?").slice(0, 1).toUpperCase()}
 						</span>
