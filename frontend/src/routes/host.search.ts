@@ -1,5 +1,5 @@
 import { oneOf, someOf, text } from "../lib/search";
-import { jobStates } from "./jobs.search";
+import { jobKinds, jobStates } from "./jobs.search";
 
 export const hostTabs = ["snapshots", "jobs", "settings"] as const;
 
@@ -11,7 +11,9 @@ export interface HostSearch {
 	/** The whole repository's snapshots, not only this machine's. */
 	all?: "1";
 	state?: (typeof jobStates)[number][];
-	kind?: string;
+	kind?: (typeof jobKinds)[number];
+	/** The day on which the jobs ended: 2026-11-27. */
+	day?: string;
 }
 
 export function hostSearch(s: Record<string, unknown>): HostSearch {
@@ -21,6 +23,7 @@ export function hostSearch(s: Record<string, unknown>): HostSearch {
 		tag: text(s.tag),
 		all: s.all === "1" || s.all === 1 ? "1" : undefined,
 		state: someOf(s.state, jobStates),
-		kind: text(s.kind),
+		kind: oneOf(s.kind, jobKinds),
+		day: typeof s.day === "string" && /^\d{4}-\d\d-\d\d$/.test(s.day) ? s.day : undefined,
 	};
 }

@@ -1,0 +1,69 @@
+import type { BackupSpec } from "../../api/types";
+import { cleanPath, linesOf, pathError } from "../../lib/lines";
+import { exactSize, parseSize } from "../../lib/size";
+
+/** The dialog's fields as they are typed. */
+export interface BackupForm {
+	paths: string;
+	excludes: string;
+	excludeCaches: boolean;
+	oneFileSystem: boolean;
+	largerThan: string;
+	tags: string;
+	uploadLimit: string;
+	dryRun: boolean;
+}
+
+export type BackupField = keyof BackupForm;
+
+/** Which field of the dialog a field of the spec is. */
+export const backupFields: Record<string, BackupField> = {
+	paths: "paths",
+	excludes: "excludes",
+	tags: "tags",
+	exclude_larger_than: "largerThan",
+	upload_limit_kib: "uploadLimit",
+	exclude_caches: "excludeCaches",
+	one_file_system: "oneFileSystem",
+	dry_run: "dryRun",
+};
+
+/** The form of what a backup was asked; without one: an empty form with what is nearly always right. A dry run is not repeated. */
+export function formOf(spec: BackupSpec | null | undefined): BackupForm {
+	return {
+		paths: (spec?.paths ?? []).join("\n"),
+		excludes: (spec?.excludes ?? []).join("\n"),
+		excludeCaches: spec ? spec.exclude_caches === true : true,
+		oneFileSystem: spec?.one_file_system === true,
+		largerThan: spec?.exclude_larger_than ? exactSize(spec.exclude_larger_than) : "",
+		tags: (spec?.tags ?? []).join(", "),
+		uploadLimit: spec?.upload_limit_kib ? String(spec.upload_limit_kib) : "",
+		dryRun: false,
+	};
+}
+
+/** The order, or what is wrong with which field. What is off or empty is left out of it. */
+export function specOf(f: BackupForm): { spec: BackupSpec } | { errors: Partial<Record<BackupField, string>> } {
+	const errors: Partial<Record<BackupField, string>> = {};
+	const paths = linesOf(f.paths).map(cleanPath);
+	if (paths.length === 0) errors.paths = "Give at least one absolute path";
+	else errors.paths = pathError(paths);
+	const largerThan = f.largerThan.trim() === "" ? 0 : parseSize(f.largerThan);
+	if (largerThan === undefined) errors.largerThan = "Give a size such as 500 MiB or 2 GiB";
+	const upload = f.uploadLimit.trim() === "" ? 0 : /^\d+$/.test(f.uploadLimit.trim()) ? Number(f.uploadLimit) : -1;
+	if (upload < 0) errors.uploadLimit = "Give a whole number of KiB a second";
+	for (const [k, v] of Object.entries(errors)) if (v === undefined) delete errors[k as BackupField];
+	if (Object.keys(errors).length > 0) return { errors };
+
+	const spec: BackupSpec = { paths };
+	const excludes = linesOf(f.excludes);
+	const tags = [...new Set(f.tags.split(/[,\s]+/).filter((t) => t !== ""))];
+	if (excludes.length > 0) spec.excludes = excludes;
+	if (tags.length > 0) spec.tags = tags;
+	if (f.excludeCaches) spec.exclude_caches = true;
+	if (f.oneFileSystem) spec.one_file_system = true;
+	if (largerThan) spec.exclude_larger_than = largerThan;
+	if (upload) spec.upload_limit_kib = upload;
+	if (f.dryRun) spec.dry_run = true;
+	return { spec };
+}
