@@ -2,15 +2,17 @@ import "@mantine/core/styles.css";
 import "@mantine/notifications/styles.css";
 import "./ui/styles.css";
 import { localStorageColorSchemeManager, MantineProvider } from "@mantine/core";
-import { Notifications } from "@mantine/notifications";
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { RouterProvider } from "@tanstack/react-router";
-import { StrictMode } from "react";
+import { lazy, StrictMode, Suspense } from "react";
 import { createRoot } from "react-dom/client";
 import { followChanges } from "./api/changes";
 import { Problem } from "./api/problem";
 import { makeRouter } from "./router";
 import { theme, variables } from "./ui/theme";
+
+// Nothing is told before somebody did something: they come after the page.
+const Toasts = lazy(() => import("./ui/Toasts"));
 
 const queries = new QueryClient({
 	defaultOptions: {
@@ -38,7 +40,9 @@ createRoot(root).render(
 			colorSchemeManager={localStorageColorSchemeManager({ key: "restic-manager-scheme" })}
 		>
 			<QueryClientProvider client={queries}>
-				<Notifications position="bottom-right" limit={4} />
+				<Suspense>
+					<Toasts />
+				</Suspense>
 				<RouterProvider router={router} />
 			</QueryClientProvider>
 		</MantineProvider>

@@ -1,18 +1,18 @@
-import { notifications } from "@mantine/notifications";
+import type { NotificationData } from "@mantine/notifications";
 import { messageOf } from "../api/problem";
+
+function show(data: NotificationData) {
+	void import("@mantine/notifications").then(({ notifications }) =>
+		notifications.show({ ...data, closeButtonProps: { "aria-label": "Dismiss" } }),
+	);
+}
 
 /** Says that something was done. */
 export function done(message: string) {
-	notifications.show({ message, color: "teal", autoClose: 5000, closeButtonProps: { "aria-label": "Dismiss" } });
+	show({ message, color: "teal", autoClose: 5000 });
 }
 
 /** Says why something was not done; it stays until it is read. */
 export function failed(what: string, error: unknown) {
-	notifications.show({
-		title: what,
-		message: messageOf(error),
-		color: "red",
-		autoClose: false,
-		closeButtonProps: { "aria-label": "Dismiss" },
-	});
+	show({ title: what, message: messageOf(error), color: "red", autoClose: false });
 }

@@ -5,7 +5,7 @@ import { Link } from "@tanstack/react-router";
 import { type ReactNode, useCallback, useEffect, useState } from "react";
 import { usePutRepository } from "../../api/hosts";
 import { jobQuery } from "../../api/jobs";
-import { useOrderJob } from "../../api/orders";
+import { orderKey, useOrderJob } from "../../api/orders";
 import { messageOf, Problem } from "../../api/problem";
 import { type Host, isOpen, type Job, type JobKind } from "../../api/types";
 import { makePassword } from "../../lib/password";
@@ -217,9 +217,9 @@ function Test({ host, verified }: { host: Host; verified: () => void }) {
 	const job = useJob(id).data;
 	const begin = (kind: JobKind) =>
 		order.mutate(
-			{ kind },
+			{ key: orderKey(), body: { kind } },
 			{
-				onSuccess: (j) => setID(j.id),
+				onSuccess: ({ job }) => setID(job.id),
 			},
 		);
 	const busy = order.isPending || (id !== undefined && (!job || isOpen(job.state)));
@@ -252,7 +252,7 @@ function Test({ host, verified }: { host: Host; verified: () => void }) {
 					<Button
 						size="xs"
 						variant={missing ? "default" : "light"}
-						loading={busy && (job?.kind ?? order.variables?.kind) === "snapshots"}
+						loading={busy && (job?.kind ?? order.variables?.body.kind) === "snapshots"}
 						disabled={busy}
 						onClick={() => begin("snapshots")}
 					>
@@ -261,7 +261,7 @@ function Test({ host, verified }: { host: Host; verified: () => void }) {
 					<Button
 						size="xs"
 						variant={missing ? "filled" : "light"}
-						loading={busy && (job?.kind ?? order.variables?.kind) === "init"}
+						loading={busy && (job?.kind ?? order.variables?.body.kind) === "init"}
 						disabled={busy}
 						onClick={() => begin("init")}
 					>
@@ -276,6 +276,8 @@ function Test({ host, verified }: { host: Host; verified: () => void }) {
 
 function Paths({ host, verified }: { host: Host; verified: boolean }) {
 	const order = useOrderJob(host.id);
+	// One form, one order: a double click is not a second backup.
+	const [key] = useState(orderKey);
 	const [text, setText] = useState("/etc\n/home\n/root");
 	const [excludes, setExcludes] = useState("");
 	const [id, setID] = useState<string>();
@@ -305,10 +307,13 @@ function Paths({ host, verified }: { host: Host; verified: boolean }) {
 					.filter(Boolean);
 				order.mutate(
 					{
-						kind: "backup",
-						spec: { paths: parsed.paths, exclude_caches: true, ...(leave.length > 0 && { excludes: leave }) },
+						key,
+						body: {
+							kind: "backup",
+							spec: { paths: parsed.paths, exclude_caches: true, ...(leave.length > 0 && { excludes: leave }) },
+						},
 					},
-					{ onSuccess: (j) => setID(j.id) },
+					{ onSuccess: ({ job }) => setID(job.id) },
 				);
 			}}
 		>
