@@ -9,7 +9,7 @@ import { isOpen, type Job as JobData } from "../../api/types";
 import { count, counted } from "../../lib/bytes";
 import { duration, exact } from "../../lib/time";
 import { kindWords, reasonOf, sentence } from "../../lib/words";
-import { Ago } from "../../ui/Ago";
+import { Ago, useNow } from "../../ui/Ago";
 import { Badge, StateBadge } from "../../ui/Badge";
 import { Command, Copy } from "../../ui/Copy";
 import { Foreign } from "../../ui/Foreign";
@@ -198,15 +198,15 @@ function Reason({ job }: { job: JobData }) {
 						.
 					</>
 				)}
-				{w.since && (
-					<>
-						{" "}
-						Since <Ago at={w.since} />.
-					</>
-				)}
+				{w.since && <Since at={w.since} />}
 			</span>
 		</span>
 	);
+}
+
+function Since({ at }: { at: string }) {
+	const now = useNow();
+	return <span title={exact(at)}> So far {duration(Math.max(0, Math.floor((now - Date.parse(at)) / 1000)))}.</span>;
 }
 
 function ErrorBox({ job }: { job: JobData }) {
@@ -254,7 +254,7 @@ function Figures({ job }: { job: JobData }) {
 		>
 			<dl className={classes.tiles}>
 				{facts.map((f) => (
-					<div key={f.label} data-wide={f.texts ? true : undefined}>
+					<div key={f.label} className={f.texts ? classes.wide : undefined}>
 						<dt>{f.label}</dt>
 						<dd className="rm-numbers" data-tone={f.tone}>
 							{f.value}

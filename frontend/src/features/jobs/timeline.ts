@@ -65,8 +65,8 @@ function endNote(job: Job): string | undefined {
 
 /** Seconds that a job ran, or runs by now; undefined before its start. */
 export function ran(job: Job, now: number): number | undefined {
-	if (job.elapsed_seconds !== undefined) return job.elapsed_seconds;
 	if (!job.started_at) return undefined;
+	if (job.elapsed_seconds !== undefined) return job.elapsed_seconds;
 	const end = job.ended_at ? Date.parse(job.ended_at) : now;
 	return Math.max(0, (end - Date.parse(job.started_at)) / 1000);
 }

@@ -174,10 +174,11 @@ export function outcome(job: Job): string {
 	return "";
 }
 
-/** How many paths could not be read, as far as the job says. */
+/** How many paths could not be read, as far as the job says: a list of jobs has the number of those beyond the first ones. */
 export function leftOut(job: Pick<Job, "issues" | "issues_dropped">): string {
-	const n = (job.issues?.length ?? 0) + (job.issues_dropped ?? 0);
-	return n > 0 ? `${counted(n, "path")} could not be read` : "some files could not be read";
+	const dropped = job.issues_dropped ?? 0;
+	if (job.issues) return `${counted(job.issues.length + dropped, "path")} could not be read`;
+	return dropped > 0 ? `more than ${counted(dropped, "path")} could not be read` : "some files could not be read";
 }
 
 /** What a job that has not ended was asked, in one phrase. */

@@ -339,7 +339,12 @@ export function Log({ jobID, received, written, live, problem, label, chosen, ch
 	const digits = String(Math.max(total, 999)).length;
 	const news = total - leftAt;
 	return (
-		<section className={classes.log} data-full={full || undefined} aria-label={label}>
+		<section
+			className={classes.log}
+			data-full={full || undefined}
+			data-empty={total === 0 || undefined}
+			aria-label={label}
+		>
 			<div className={classes.bar}>
 				<form
 					className={classes.search}
@@ -357,7 +362,7 @@ export function Log({ jobID, received, written, live, problem, label, chosen, ch
 						data-filter
 						size="xs"
 						aria-label="Search the log, or :123 to go to a line"
-						placeholder="Search, or :line"
+						placeholder="Search the log, or :line"
 						leftSection={<IconSearch size={14} />}
 						value={search.query}
 						spellCheck={false}
