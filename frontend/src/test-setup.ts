@@ -23,3 +23,6 @@ class NoResize {
 	disconnect() {}
 }
 window.ResizeObserver ??= NoResize;
+
+// Nor fonts that load; a textarea that grows asks for them.
+if (!document.fonts) Object.defineProperty(document, "fonts", { value: new EventTarget() });

@@ -14,6 +14,7 @@ import { Badge } from "../../ui/Badge";
 import { Command, Copy } from "../../ui/Copy";
 import { timeLeft, useSecondsLeft } from "../../ui/countdown";
 import { Foreign } from "../../ui/Foreign";
+import { Note } from "../../ui/Note";
 import { failed } from "../../ui/notify";
 import { Page } from "../../ui/Page";
 import { Shown } from "../../ui/States";
@@ -68,6 +69,8 @@ export function AddMachine() {
 		make.reset();
 		setVoided(false);
 		setMade({ id: t.id, secret: t.token, name: t.name, labels: t.labels, until: asked + life });
+		// The form that had the focus is gone.
+		requestAnimationFrame(() => document.getElementById("step-2")?.focus());
 	}
 
 	return (
@@ -160,7 +163,7 @@ function Step({
 				{done ? <IconCheck size={15} stroke={3} /> : n}
 			</span>
 			<section className={classes.body} aria-label={title}>
-				<h2>
+				<h2 tabIndex={-1} id={`step-${n}`}>
 					{title}
 					{done && <span className="rm-hidden"> (done)</span>}
 				</h2>
@@ -333,21 +336,21 @@ function Ways({ secret, name }: { secret: string; name: string }) {
 					<fieldset className={classes.choices}>
 						<legend className="rm-hidden">Choices</legend>
 						<Checkbox
-							size="xs"
+							size="sm"
 							label="Install restic where it is missing"
 							description="By the distribution's own package"
 							checked={choices.installRestic}
 							onChange={(e) => set({ installRestic: e.currentTarget.checked })}
 						/>
 						<Checkbox
-							size="xs"
+							size="sm"
 							label="Use sudo"
 							description="Where you are not root"
 							checked={choices.sudo}
 							onChange={(e) => set({ sudo: e.currentTarget.checked })}
 						/>
 						<Checkbox
-							size="xs"
+							size="sm"
 							label="This machine may also remove old snapshots"
 							description="Lets forget and prune be ordered from here. Without it, whoever takes over this server cannot delete this machine's backups. Only the machine's owner can change it later, in guard.yaml."
 							checked={choices.maintenance}
@@ -366,15 +369,17 @@ function Warnings({ install }: { install: Installation & { certificate: string }
 	return (
 		<>
 			{local && (
-				<Alert color="yellow" p="xs">
-					<Foreign mono>{install.server_url}</Foreign> is reached from this server's own machine alone. For others set{" "}
-					<code>--public-url</code> (or <code>RESTIC_MANAGER_PUBLIC_URL</code>) and open this page there.
-				</Alert>
+				<Note tone="warn">
+					<span>
+						<Foreign mono>{install.server_url}</Foreign> is reached from this server's own machine alone. For others set{" "}
+						<code>--public-url</code> (or <code>RESTIC_MANAGER_PUBLIC_URL</code>) and open this page there.
+					</span>
+				</Note>
 			)}
 			{!local && protocol === "http:" && (
-				<Alert color="yellow" p="xs">
+				<Note tone="warn">
 					This server is reached by plain http: whoever listens on the way can read the token and what machines report.
-				</Alert>
+				</Note>
 			)}
 			{install.certificate === "private" && (
 				<Text size="xs" c="dimmed">
@@ -517,10 +522,7 @@ function Facts({ host }: { host: Host }) {
 				</Badge>
 			),
 		],
-		[
-			"Its owner lets the server",
-			<Foreign key="g">{host.guard.broken ? "nothing" : host.guard.summary || "–"}</Foreign>,
-		],
+		["Guard", <Foreign key="g">{host.guard.broken ? "broken" : host.guard.summary || "–"}</Foreign>],
 		[
 			"Id",
 			<span key="i" className={classes.id}>
@@ -542,15 +544,23 @@ function Facts({ host }: { host: Host }) {
 				))}
 			</dl>
 			{!host.restic_version && (
-				<Alert color="yellow" mt="sm" p="xs">
-					There is no restic on the machine. Install it there (<code>apt-get install restic</code>, 0.14.0 or newer);
-					this page notices within a minute.
-				</Alert>
+				<div className={classes.gap}>
+					<Note tone="warn">
+						<span>
+							There is no restic on the machine. Install it there (<code>apt-get install restic</code>, 0.14.0 or
+							newer); this page notices within a minute.
+						</span>
+					</Note>
+				</div>
 			)}
 			{host.guard.broken && (
-				<Alert color="red" mt="sm" p="xs">
-					Its guard.yaml is broken, and it refuses every job: <Foreign>{host.guard.broken}</Foreign>
-				</Alert>
+				<div className={classes.gap}>
+					<Note tone="bad">
+						<span>
+							Its guard.yaml is broken, and it refuses every job: <Foreign>{host.guard.broken}</Foreign>
+						</span>
+					</Note>
+				</div>
 			)}
 		</>
 	);

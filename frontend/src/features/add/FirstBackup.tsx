@@ -13,6 +13,7 @@ import { reasonOf } from "../../lib/words";
 import { StateBadge } from "../../ui/Badge";
 import { Command, Copy } from "../../ui/Copy";
 import { Foreign } from "../../ui/Foreign";
+import { Note } from "../../ui/Note";
 import { SecretInput } from "../../ui/SecretInput";
 import classes from "./AddMachine.module.css";
 import { parseEnvironment, parsePaths } from "./command";
@@ -147,17 +148,19 @@ function RepositoryForm({ host, cancel, saved }: { host: Host; cancel?: () => vo
 					</Button>
 					{password !== "" && <Copy value={password} what="the password" size={34} />}
 				</div>
-				<Alert color="yellow" p="xs">
-					Without this password nobody can read the backups, not even restic's makers. Keep it where it outlives this
-					server and this machine: a password manager, or paper.
-					<Checkbox
-						mt="xs"
-						size="xs"
-						label="I have it in a safe place"
-						checked={kept}
-						onChange={(e) => setKept(e.currentTarget.checked)}
-					/>
-				</Alert>
+				<Note tone="warn">
+					<div>
+						Without this password nobody can read the backups, not even restic's makers. Keep it where it outlives this
+						server and this machine: a password manager, or paper.
+						<Checkbox
+							mt="xs"
+							size="sm"
+							label="I have it in a safe place"
+							checked={kept}
+							onChange={(e) => setKept(e.currentTarget.checked)}
+						/>
+					</div>
+				</Note>
 				<Textarea
 					label="Credentials of the storage"
 					description="NAME=value, one a line: AWS_ACCESS_KEY_ID, RESTIC_REST_USERNAME … Sealed in the database, and not shown again."

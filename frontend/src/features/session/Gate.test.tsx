@@ -21,6 +21,9 @@ const problem = (
 	...more,
 });
 
+// A busy machine takes its time over a page of fields.
+vi.setConfig({ testTimeout: 30_000 });
+
 let answers: Record<string, Answer | undefined>;
 let sent: { route: string; body: unknown }[];
 
@@ -61,7 +64,7 @@ const unauthorized = problem(401, "unauthorized", "You are not signed in, or the
 test("a wrong password is told and typed anew; the right one opens the page", async () => {
 	answers["GET /api/auth/me"] = unauthorized;
 	answers["POST /api/auth/login"] = problem(401, "bad_credentials", "The user name or the password is wrong.");
-	const user = userEvent.setup();
+	const user = userEvent.setup({ delay: null, pointerEventsCheck: 0 });
 	show();
 	await user.type(await screen.findByLabelText(/User name/), "ann");
 	await user.type(screen.getByLabelText(/^Password/), "wrong{Enter}");
@@ -81,7 +84,7 @@ test("after too many attempts the wait is counted down, and the password kept", 
 		headers: { "Retry-After": "15" },
 	});
 	vi.useFakeTimers({ shouldAdvanceTime: true });
-	const user = userEvent.setup({ advanceTimers: vi.advanceTimersByTime });
+	const user = userEvent.setup({ delay: null, pointerEventsCheck: 0 });
 	show();
 	await user.type(await screen.findByLabelText(/User name/), "ann");
 	await user.type(screen.getByLabelText(/^Password/), "some password{Enter}");
@@ -98,7 +101,7 @@ test("after too many attempts the wait is counted down, and the password kept", 
 
 test("the set-up names what is wrong at its field, then makes the first administrator", async () => {
 	answers["GET /api/auth/me"] = problem(503, "setup_required", "The server is not set up yet.");
-	const user = userEvent.setup();
+	const user = userEvent.setup({ delay: null, pointerEventsCheck: 0 });
 	show();
 	await user.type(await screen.findByLabelText(/Set-up code/), "aaaa-bbbb-cccc-dddd");
 	await user.type(screen.getByLabelText(/^Password/), "passwordpassword");
@@ -132,7 +135,7 @@ test("the set-up names what is wrong at its field, then makes the first administ
 test("where somebody else was faster the set-up leads to the sign-in", async () => {
 	answers["GET /api/auth/me"] = problem(503, "setup_required", "The server is not set up yet.");
 	answers["POST /api/setup"] = problem(409, "setup_done", "The server is set up already. Sign in.");
-	const user = userEvent.setup();
+	const user = userEvent.setup({ delay: null, pointerEventsCheck: 0 });
 	show();
 	await user.type(await screen.findByLabelText(/Set-up code/), "code");
 	await user.type(screen.getByLabelText(/^Password/), "four unusual words");
@@ -143,7 +146,7 @@ test("where somebody else was faster the set-up leads to the sign-in", async () 
 
 test("a session that ends is asked for above the page, which keeps what was typed", async () => {
 	answers["GET /api/auth/me"] = ok(me);
-	const user = userEvent.setup();
+	const user = userEvent.setup({ delay: null, pointerEventsCheck: 0 });
 	const queries = show(<input aria-label="paths" />);
 	const field = await screen.findByLabelText("paths");
 	await user.type(field, "/srv/data");

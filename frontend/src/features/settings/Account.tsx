@@ -7,10 +7,11 @@ import { makePassword } from "../../lib/password";
 import { Copy } from "../../ui/Copy";
 import { timeLeft, useSecondsLeft } from "../../ui/countdown";
 import { Foreign } from "../../ui/Foreign";
+import { Note } from "../../ui/Note";
 import { done } from "../../ui/notify";
 import { Card } from "../../ui/Page";
 import { SecretInput } from "../../ui/SecretInput";
-import { Note, roleWords } from "./parts";
+import { roleWords } from "./roles";
 import classes from "./Settings.module.css";
 
 export function Account() {

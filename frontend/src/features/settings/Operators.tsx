@@ -12,10 +12,11 @@ import { Badge } from "../../ui/Badge";
 import { Confirm } from "../../ui/Confirm";
 import { Command } from "../../ui/Copy";
 import { Foreign } from "../../ui/Foreign";
+import { Note } from "../../ui/Note";
 import { done, failed } from "../../ui/notify";
 import { Card } from "../../ui/Page";
 import { Shown } from "../../ui/States";
-import { Note, roleWords } from "./parts";
+import { roleWords } from "./roles";
 import classes from "./Settings.module.css";
 
 const roles = (["viewer", "operator", "administrator"] as const).map((value) => ({

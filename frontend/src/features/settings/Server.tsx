@@ -9,9 +9,9 @@ import { duration } from "../../lib/time";
 import { Ago } from "../../ui/Ago";
 import { Copy } from "../../ui/Copy";
 import { Foreign } from "../../ui/Foreign";
+import { Note } from "../../ui/Note";
 import { Card } from "../../ui/Page";
 import { Shown } from "../../ui/States";
-import { Note } from "./parts";
 import classes from "./Settings.module.css";
 
 type Answer = Awaited<ReturnType<NonNullable<(typeof serverQuery)["queryFn"]>>> & object;

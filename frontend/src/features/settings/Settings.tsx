@@ -19,7 +19,7 @@ import { Empty, Loading } from "../../ui/States";
 import { Account, Appearance } from "./Account";
 import { Audit, type AuditSearch } from "./Audit";
 import { Operators } from "./Operators";
-import { roleWords } from "./parts";
+import { roleWords } from "./roles";
 import { Server } from "./Server";
 import { Sessions } from "./Sessions";
 import classes from "./Settings.module.css";
