@@ -36,6 +36,7 @@ interface Made {
 export function AddMachine() {
 	const [made, setMade] = useState<Made>();
 	const [voided, setVoided] = useState(false);
+	const [ordered, setOrdered] = useState(false);
 	const make = useMakeToken();
 	const void_ = useVoidToken();
 	const left = useSecondsLeft(made?.until);
@@ -122,8 +123,10 @@ export function AddMachine() {
 						/>
 					)}
 				</Step>
-				<Step n={4} title="First backup" later={!online}>
-					{online && host.data && <FirstBackup host={host.data} repository={repositoryOf(host.data)} />}
+				<Step n={4} title="First backup" later={!online} done={ordered}>
+					{online && host.data && (
+						<FirstBackup host={host.data} repository={repositoryOf(host.data)} ordered={() => setOrdered(true)} />
+					)}
 				</Step>
 			</ol>
 			<Leaving

@@ -19,7 +19,16 @@ import classes from "./AddMachine.module.css";
 import { parseEnvironment, parsePaths } from "./command";
 
 /** Where to, whether it answers, and what: the first backup of a machine that is there. */
-export function FirstBackup({ host, repository }: { host: Host; repository: string | undefined }) {
+export function FirstBackup({
+	host,
+	repository,
+	ordered,
+}: {
+	host: Host;
+	repository: string | undefined;
+	/** The first backup is on its way. */
+	ordered: () => void;
+}) {
 	const [changing, setChanging] = useState(false);
 	const [verified, setVerified] = useState(false);
 	const verify = useCallback(() => setVerified(true), []);
@@ -52,7 +61,7 @@ export function FirstBackup({ host, repository }: { host: Host; repository: stri
 				</div>
 				<Test key={repository + (host.repository?.updated_at ?? "")} host={host} verified={verify} />
 			</div>
-			<Paths host={host} verified={verified} />
+			<Paths host={host} verified={verified} ordered={ordered} />
 		</Stack>
 	);
 }
@@ -277,7 +286,7 @@ function Test({ host, verified }: { host: Host; verified: () => void }) {
 	);
 }
 
-function Paths({ host, verified }: { host: Host; verified: boolean }) {
+function Paths({ host, verified, ordered }: { host: Host; verified: boolean; ordered: () => void }) {
 	const order = useOrderJob(host.id);
 	// One form, one order: a double click is not a second backup.
 	const [key] = useState(orderKey);
@@ -295,7 +304,7 @@ function Paths({ host, verified }: { host: Host; verified: boolean }) {
 					{!job || isOpen(job.state) ? "is on its way." : <Foreign>{`has ended. ${reasonOf(job)}`}</Foreign>}
 				</span>
 				<Link to="/jobs/$jobId" params={{ jobId: id }} className={classes.go}>
-					Follow it live <IconArrowRight size={15} aria-hidden />
+					{!job || isOpen(job.state) ? "Follow it live" : "What it did"} <IconArrowRight size={15} aria-hidden />
 				</Link>
 			</div>
 		);
@@ -316,7 +325,12 @@ function Paths({ host, verified }: { host: Host; verified: boolean }) {
 							spec: { paths: parsed.paths, exclude_caches: true, ...(leave.length > 0 && { excludes: leave }) },
 						},
 					},
-					{ onSuccess: ({ job }) => setID(job.id) },
+					{
+						onSuccess: ({ job }) => {
+							setID(job.id);
+							ordered();
+						},
+					},
 				);
 			}}
 		>

@@ -70,8 +70,14 @@ export function Operators() {
 											{o.disabled && <Badge tone="warn">Disabled</Badge>}
 										</div>
 										<div className={classes.sub}>
-											Signed in <Ago at={o.last_login_at} /> · password of <Ago at={o.password_changed_at} /> · made{" "}
-											<Ago at={o.created_at} />
+											{o.last_login_at ? (
+												<>
+													Signed in <Ago at={o.last_login_at} />
+												</>
+											) : (
+												"Never signed in"
+											)}{" "}
+											· password of <Ago at={o.password_changed_at} /> · made <Ago at={o.created_at} />
 										</div>
 									</div>
 									<NativeSelect

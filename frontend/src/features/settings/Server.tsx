@@ -47,7 +47,7 @@ export function Server() {
 							<Figure name="Snapshots">{count(s.snapshots)}</Figure>
 							<Figure name="Logs">≈ {bytes(s.log_bytes)}</Figure>
 							<Figure name="Database">{bytes(s.database.size_bytes)}</Figure>
-							<Figure name="Machines that wait on the line">{count(s.long_polls_held)}</Figure>
+							<Figure name="Polls held">{count(s.long_polls_held)}</Figure>
 						</dl>
 					</Card>
 					<Card title="Program">
