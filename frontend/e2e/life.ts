@@ -4,8 +4,8 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import type { Page } from "playwright-core";
-import { afterAll, beforeAll, expect, it } from "vitest";
-import { type Agent, axe, type Database, makeFiles, Rig, until } from "./rig";
+import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { type Agent, axe, type Database, makeFiles, Rig, shots, until } from "./rig";
 
 const tools = process.env.RESTIC_MANAGER_TEST_TOOLS ?? "";
 if (tools === "") throw new Error("RESTIC_MANAGER_TEST_TOOLS names no folder with restic: run it by make browser");
@@ -23,6 +23,10 @@ export function life(database: Database) {
 		source = join(rig.folder, "data");
 		makeFiles(source, 40, 256 * 1024);
 		({ page } = await rig.open());
+	});
+	afterEach(async ({ task }) => {
+		if (task.result?.state === "fail")
+			await page.screenshot({ path: join(shots, `failed on ${database}.png`), fullPage: true });
 	});
 	afterAll(async () => {
 		await rig.end();
@@ -61,10 +65,10 @@ export function life(database: Database) {
 		expect(await axe(page)).toEqual([]);
 		await page.getByLabel("Set-up code").fill("AAAA-AAAA-AAAA-AAAA");
 		await page.getByLabel("User name").fill(rig.admin.username);
-		await page.getByLabel("Password", { exact: true }).fill(rig.admin.password);
+		await page.getByLabel(/^Password/).fill(rig.admin.password);
 		await page.getByLabel("The password again").fill(rig.admin.password);
 		await page.getByRole("button", { name: "Make the administrator" }).click();
-		await page.getByRole("alert").waitFor();
+		await page.getByText("wrong or older than 15 minutes").waitFor();
 		await page.getByLabel("Set-up code").fill(code ?? "");
 		await page.getByRole("button", { name: "Make the administrator" }).click();
 		await page.getByRole("navigation", { name: "Main" }).first().waitFor();
@@ -72,7 +76,7 @@ export function life(database: Database) {
 
 	it("has a machine added by one pasted command", async () => {
 		await page.goto(`${rig.url}/add`);
-		await page.getByLabel("Name", { exact: true }).fill(name);
+		await page.getByRole("textbox", { name: "Name", exact: true }).fill(name);
 		await page.getByLabel("Labels").fill("env=prod");
 		await page.getByRole("button", { name: "Make the command" }).click();
 		const command = (await page.locator("code", { hasText: "install.sh" }).first().textContent()) ?? "";
@@ -95,11 +99,14 @@ export function life(database: Database) {
 		const config = join(machine, "etc/restic-manager/agent.yaml");
 		writeFileSync(config, `${readFileSync(config, "utf8")}\nrestic_path: ${wrapper}\n`);
 		agent = rig.agent(name, join(machine, "usr/bin/restic-manager-agent"), config);
-		await page.getByRole("region", { name: "First backup" }).getByLabel("Repository", { exact: true }).waitFor();
+		await page
+			.getByRole("region", { name: "First backup" })
+			.getByRole("textbox", { name: "Repository", exact: true })
+			.waitFor();
 	});
 
 	it("gets a repository and its first backup, followed live", async () => {
-		await page.getByLabel("Repository", { exact: true }).fill(join(rig.folder, "repository"));
+		await page.getByRole("textbox", { name: "Repository", exact: true }).fill(join(rig.folder, "repository"));
 		await page.getByRole("button", { name: "Generate" }).click();
 		await page.getByLabel("I have it in a safe place").check();
 		await page.getByRole("button", { name: "Save the repository" }).click();
@@ -142,7 +149,7 @@ export function life(database: Database) {
 		const large = join(rig.folder, "large");
 		makeFiles(large, 8, 4 << 20);
 		await backUp(large, async (d) => {
-			await d.getByLabel("Upload limit").fill("512");
+			await d.getByLabel("Upload limit").fill("2048");
 		});
 		await state("Running");
 		await page.getByRole("progressbar").first().waitFor();

@@ -189,7 +189,7 @@ export class Rig {
 		});
 		const context = await this.browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
 		const page = await context.newPage();
-		page.setDefaultTimeout(30_000);
+		page.setDefaultTimeout(40_000);
 		page.on("pageerror", (e) => this.complaints.push(`${page.url()}: ${e.message}`));
 		page.on("console", (m) => {
 			// A call that is answered with a problem is told by the browser too: the page shows it, that is no fault of it.

@@ -50,10 +50,10 @@ export function Shell() {
 					<Logo />
 					<span>restic-manager</span>
 				</Link>
-				<button type="button" className={classes.search} aria-label="Go to…" onClick={() => paletteOpen.set(true)}>
+				<button type="button" className={classes.search} onClick={() => paletteOpen.set(true)}>
 					<IconSearch size={15} aria-hidden />
 					<span>Go to…</span>
-					<kbd>{modKey} K</kbd>
+					<kbd aria-hidden>{modKey} K</kbd>
 				</button>
 				<nav aria-label="Main" className={classes.nav}>
 					<Entry to="/" exact icon={<IconServer2 size={17} />} label="Fleet" count={attention} />
@@ -122,7 +122,7 @@ function Account() {
 		<>
 			<Menu position="top-start" width={220}>
 				<Menu.Target>
-					<button type="button" className={classes.account} aria-label={me && `${me.username}, ${me.role}`}>
+					<button type="button" className={classes.account}>
 						<span className={classes.avatar} aria-hidden>
 							{(me?.username ?? "?").slice(0, 1).toUpperCase()}
 						</span>
