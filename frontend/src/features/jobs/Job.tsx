@@ -6,12 +6,13 @@ import type { ReactNode } from "react";
 import { jobQuery } from "../../api/jobs";
 import { Problem } from "../../api/problem";
 import { isOpen, type Job as JobData } from "../../api/types";
+import { adviceFor } from "../../lib/advice";
 import { count, counted } from "../../lib/bytes";
 import { duration, exact } from "../../lib/time";
 import { kindWords, reasonOf, sentence } from "../../lib/words";
 import { Ago, useNow } from "../../ui/Ago";
 import { Badge, StateBadge } from "../../ui/Badge";
-import { Command, Copy } from "../../ui/Copy";
+import { Copy } from "../../ui/Copy";
 import { Foreign } from "../../ui/Foreign";
 import { Card, Page } from "../../ui/Page";
 import { Empty, Failure, Loading } from "../../ui/States";
@@ -20,7 +21,7 @@ import { Issues } from "./Issues";
 import classes from "./Job.module.css";
 import { Live } from "./Live";
 import { timeline } from "./timeline";
-import { asked, type Fact, figures, leftOut, nextStep, waitingWords } from "./words";
+import { asked, type Fact, figures, leftOut, waitingWords } from "./words";
 
 interface Props {
 	id: string;
@@ -212,7 +213,7 @@ function Since({ at }: { at: string }) {
 function ErrorBox({ job }: { job: JobData }) {
 	if (!job.error) return null;
 	const canceled = job.state === "canceled";
-	const step = canceled ? undefined : nextStep(job.error.code);
+	const step = canceled ? undefined : adviceFor(job.error.code);
 	return (
 		<Alert
 			color={canceled ? "gray" : "red"}
@@ -222,8 +223,7 @@ function ErrorBox({ job }: { job: JobData }) {
 			classNames={{ title: classes.errorTitle }}
 		>
 			<div className={classes.error}>
-				{step && <span>{step.text}</span>}
-				{step?.command && <Command>{step.command}</Command>}
+				{step && <span>{step}</span>}
 				<span className={classes.code}>
 					<code className="rm-mono">{job.error.code}</code>
 					{job.exit_code !== undefined && ` · exit code ${job.exit_code}`}

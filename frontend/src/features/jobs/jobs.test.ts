@@ -3,7 +3,7 @@ import { apart, joined, pace, startOfDay } from "../../api/jobs";
 import type { Job } from "../../api/types";
 import { fitting } from "./Issues";
 import { ran, timeline } from "./timeline";
-import { asked, figures, nextStep, outcome, waitingWords } from "./words";
+import { asked, figures, outcome, waitingWords } from "./words";
 
 const job = (over: Partial<Job> = {}): Job => ({
 	id: "01a21b14-0000-7000-8000-000000000001",
@@ -96,11 +96,6 @@ describe("what a job did, in one phrase", () => {
 	it("shows an exit code only where it says something", () => {
 		expect(figures(job({ exit_code: 0 }))).toEqual([]);
 		expect(figures(job({ exit_code: 12 }))).toEqual([{ label: "Exit code", value: "12" }]);
-	});
-	it("knows a next step for what goes wrong most, and none for what it does not know", () => {
-		for (const code of ["wrong_password", "repository_locked", "no_space", "guard", "restic_missing"])
-			expect(nextStep(code)?.text).toMatch(/\.$/);
-		expect(nextStep("of_a_later_version")).toBeUndefined();
 	});
 	it("names what a waiting job waits for", () => {
 		const w = waitingWords({ reason: "repository_busy", kind: "prune", host_name: "host-7" });
