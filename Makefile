@@ -12,10 +12,11 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 export GOTOOLCHAIN := local
 export npm_config_omit_lockfile_registry_resolved := true
 
-.PHONY: help build pages browser run test check unit e2e simulate mutants faults faultbin bench openapi fuzz clean
+.PHONY: help build pages browser run demo test check unit e2e simulate mutants faults faultbin bench openapi fuzz clean
 
 help:
 	@echo "make run       build all, start server and agent here, make a demo repository, back up a folder"
+	@echo "make demo      a made-up fleet to look at: HOSTS=10000 JOBS=1000000 LIVE=8, DATABASE_URL= for PostgreSQL"
 	@echo "make test      all tests: Go with -race on SQLite and PostgreSQL, real restic of both versions"
 	@echo "make simulate  histories of the rules under a virtual clock, network and disk: SEEDS=n, or SEED=s with its trace"
 	@echo "make faults    kills, losses and full disks on the real programs, and the table of what they did: ROWS=regexp"
@@ -58,6 +59,11 @@ faultbin:
 run: build
 	@tools/install restic:restic
 	@exec node tools/run.mjs
+
+# HOSTS, JOBS, LIVE: how many machines, jobs, and machines that work; DATABASE_URL: an empty PostgreSQL database.
+demo: build
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/demo ./server/e2e/demo
+	@exec node tools/demo.mjs
 
 # Formatting, vet, and each module by itself: without the workspace a forbidden import does not build.
 check: frontend/node_modules/.package-lock.json
