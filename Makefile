@@ -12,7 +12,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 export GOTOOLCHAIN := local
 export npm_config_omit_lockfile_registry_resolved := true
 
-.PHONY: help build pages browser run demo test check unit e2e simulate mutants faults faultbin bench openapi fuzz clean
+.PHONY: help build pages browser run demo test check unit e2e simulate mutants faults faultbin demobin bench openapi fuzz clean
 
 help:
 	@echo "make run       build all, start server and agent here, make a demo repository, back up a folder"
@@ -56,13 +56,15 @@ faultbin:
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/failpoint/scripted-restic ./server/e2e/scripted
 	tools/wrong-clock bin/failpoint/restic-manager-agent-clock -trimpath -ldflags '$(LDFLAGS)'
 
+demobin:
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/demo ./server/e2e/demo
+
 run: build
 	@tools/install restic:restic
 	@exec node tools/run.mjs
 
 # HOSTS, JOBS, LIVE: how many machines, jobs, and machines that work; DATABASE_URL: an empty PostgreSQL database.
-demo: build
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/demo ./server/e2e/demo
+demo: build demobin
 	@exec node tools/demo.mjs
 
 # Formatting, vet, and each module by itself: without the workspace a forbidden import does not build.
@@ -101,7 +103,7 @@ e2e: build faultbin
 	$(WITH) && tools/postgres with go test -race -count=1 -timeout 60m ./server/e2e/...
 
 # The dashboard in Debian's Chromium, on both databases; pictures of what was seen lie in frontend/shots.
-browser: build faultbin
+browser: build faultbin demobin
 	$(WITH) && tools/postgres with npm --prefix frontend run --silent browser
 
 # ROWS: which tests of the table, for example ROWS=Agent.
@@ -111,7 +113,7 @@ faults: build faultbin
 		go test -tags failpoint ./shared/failpoint && \
 		{ tools/postgres with go test -count=1 -timeout 90m -run '^Test(Fault|Hostile|AHostile|SignIns).*$(ROWS)' ./server/e2e; code=$$?; cat bin/faults.md; exit $$code; }
 
-test: check build faultbin
+test: check build faultbin demobin
 	cd frontend && npm test --silent
 	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); go test -tags failpoint ./shared/failpoint; $(SIMULATION); go test -race -count=1 -timeout 60m ./server/e2e/...; npm --prefix frontend run --silent browser'
 

@@ -8,7 +8,6 @@ export default defineConfig({
 		maxWorkers: 2,
 		testTimeout: 180_000,
 		hookTimeout: 120_000,
-		bail: 1,
 		reporters: ["verbose"],
 	},
 });

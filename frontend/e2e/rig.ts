@@ -73,6 +73,8 @@ export class Rig {
 	private databaseURL = "";
 	/** What a page said that it should not have: errors of scripts, reports of the policy. */
 	readonly complaints: string[] = [];
+	/** Where the built programs are. */
+	readonly bin = bin;
 
 	constructor(readonly database: Database) {
 		chmodSync(this.folder, 0o755);
@@ -170,6 +172,12 @@ export class Rig {
 		this.processes.add(child);
 		child.once("exit", () => this.processes.delete(child));
 		return child;
+	}
+
+	/** Ends a program of the test's own with the rest. */
+	adopt(child: ChildProcess): void {
+		this.processes.add(child);
+		child.once("exit", () => this.processes.delete(child));
 	}
 
 	/** A browser window of its own. */
