@@ -1,4 +1,4 @@
-import { Button, Select, TextInput } from "@mantine/core";
+import { ActionIcon, Button, Select, TextInput, Tooltip } from "@mantine/core";
 import { IconHistory, IconSearch, IconX } from "@tabler/icons-react";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
@@ -115,7 +115,15 @@ export function Jobs({ filter, change }: Props) {
 						)
 					}
 				>
-					{() => <List jobs={jobs} more={more} loadMore={loadMore} dimmed={newest.isPlaceholderData} />}
+					{() => (
+						<List
+							jobs={jobs}
+							more={more}
+							loadMore={loadMore}
+							loaded={older.isFetching ? -1 : (pages?.length ?? 0)}
+							dimmed={newest.isPlaceholderData}
+						/>
+					)}
 				</Shown>
 			</Card>
 		</Page>
@@ -217,9 +225,11 @@ function Filters({ filter, change }: Props) {
 				/>
 			</span>
 			{narrowed && (
-				<Button variant="subtle" color="gray" leftSection={<IconX size={14} />} onClick={() => change({})}>
-					Clear
-				</Button>
+				<Tooltip label="Clear all filters">
+					<ActionIcon size={34} aria-label="Clear all filters" onClick={() => change({})}>
+						<IconX size={16} />
+					</ActionIcon>
+				</Tooltip>
 			)}
 		</search>
 	);
@@ -229,10 +239,12 @@ interface ListProps {
 	jobs: Job[];
 	more: boolean;
 	loadMore: () => void;
+	/** How many pages there are below the newest jobs, also such as brought no further job. */
+	loaded: number;
 	dimmed: boolean;
 }
 
-function List({ jobs, more, loadMore, dimmed }: ListProps) {
+function List({ jobs, more, loadMore, loaded, dimmed }: ListProps) {
 	const box = useRef<HTMLTableSectionElement>(null);
 	const [margin, setMargin] = useState(0);
 	useLayoutEffect(() => {
@@ -252,7 +264,7 @@ function List({ jobs, more, loadMore, dimmed }: ListProps) {
 	// biome-ignore lint/correctness/useExhaustiveDependencies: each time more rows came and the end is still near
 	useEffect(() => {
 		if (near) loadMore();
-	}, [near, jobs.length]);
+	}, [near, jobs.length, loaded]);
 	return (
 		<>
 			<table aria-label="Jobs" aria-rowcount={more ? -1 : jobs.length + 1} className={classes.table}>
