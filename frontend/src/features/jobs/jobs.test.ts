@@ -95,7 +95,8 @@ describe("what a job did, in one phrase", () => {
 	])("%o", (over, want) => expect(outcome(job(over))).toBe(want));
 	it("shows an exit code only where it says something", () => {
 		expect(figures(job({ exit_code: 0 }))).toEqual([]);
-		expect(figures(job({ exit_code: 12 }))).toEqual([{ label: "Exit code", value: "12" }]);
+		expect(figures(job({ exit_code: 12 }))).toEqual([]);
+		expect(figures(job({ exit_code: 3, summary: {} })).at(-1)).toEqual({ label: "Exit code", value: "3" });
 	});
 	it("names what a waiting job waits for", () => {
 		const w = waitingWords({ reason: "repository_busy", kind: "prune", host_name: "host-7" });

@@ -132,7 +132,8 @@ export function figures(job: Pick<Job, "kind" | "summary" | "exit_code" | "elaps
 		}
 		if (s.restic_seconds) facts.push({ label: "restic's own time", value: duration(s.restic_seconds) });
 	}
-	if (job.exit_code) facts.push({ label: "Exit code", value: String(job.exit_code) });
+	// Where there is nothing but an error, the exit code stands with it.
+	if (job.exit_code && job.summary) facts.push({ label: "Exit code", value: String(job.exit_code) });
 	return facts;
 }
 
