@@ -15,6 +15,8 @@ export interface Action {
 
 export const pageActions = signal<readonly Action[]>([]);
 export const paletteOpen = signal(false);
+/** What was typed after the palette was asked for and before it was there. */
+export const typedEarly = signal("");
 export const helpOpen = signal(false);
 
 /** Offers the actions while the component is mounted. Memoize the list. */

@@ -198,9 +198,7 @@ function AskBackup({ hosts, begin, close }: AskProps) {
 							? "One absolute path in each line"
 							: "One absolute path in each line; with none they are left out"
 					}
-					autosize
-					minRows={2}
-					maxRows={8}
+					rows={3}
 					spellCheck={false}
 					placeholder={"/etc\n/home"}
 					value={text}
@@ -245,10 +243,18 @@ function AskCancel({ hosts, begin, close }: AskProps) {
 	);
 }
 
+/** Labels as they are typed; the server wants a value for each. */
+export function parsePairs(text: string): ReturnType<typeof parseLabels> {
+	const parsed = parseLabels(text);
+	if ("error" in parsed) return parsed;
+	const bare = Object.keys(parsed.labels).find((key) => parsed.labels[key] === "");
+	return bare === undefined ? parsed : { error: `"${bare}" has no value: write ${bare}=…` };
+}
+
 function AskLabels({ hosts, begin, close }: AskProps) {
 	const [text, setText] = useState("");
 	const [remove, setRemove] = useState<string[]>([]);
-	const parsed = parseLabels(text);
+	const parsed = parsePairs(text);
 	const add = "labels" in parsed ? parsed.labels : {};
 	const present = new Map<string, number>();
 	for (const h of hosts) for (const key of Object.keys(h.labels)) present.set(key, (present.get(key) ?? 0) + 1);
@@ -258,7 +264,7 @@ function AskLabels({ hosts, begin, close }: AskProps) {
 	const work: Work = async (host) => {
 		// As they are now: somebody else may have labeled it since.
 		const labels = relabeled((await readHost(host.id)).labels, add, remove);
-		if (!labels) throw new Skip("its labels are so already");
+		if (!labels) throw new Skip("nothing to change");
 		return setLabels(host.id, labels);
 	};
 	return (
@@ -266,7 +272,7 @@ function AskLabels({ hosts, begin, close }: AskProps) {
 			<TextInput
 				data-autofocus
 				label="Set"
-				description="key=value or key, separated by commas; a key that is there gets the new value"
+				description="key=value, separated by commas; a key that is there gets the new value"
 				placeholder="env=prod, team=db"
 				autoComplete="off"
 				spellCheck={false}

@@ -9,6 +9,7 @@ import { fleetQuery, orderAgain, readHost, staleFleet } from "../../api/fleet";
 import { useHostList } from "../../api/hostlist";
 import type { Host } from "../../api/types";
 import { visible } from "../../lib/escape";
+import { isTyping } from "../../lib/keys";
 import { type Action, useActions } from "../../ui/actions";
 import { Foreign } from "../../ui/Foreign";
 import { done, failed } from "../../ui/notify";
@@ -173,13 +174,14 @@ function Machines({ view, setView, operator, overview, again }: MachinesProps) {
 	const chooseAll = useCallback((on: boolean) => setSelection(on ? everybody : nobody), []);
 
 	useEffect(() => {
-		if (selection === nobody || bulk) return;
+		// In the capture phase and from the beginning: a dialog that the key closes is still open then, and it is the
+		// dialog's key.
 		const onKey = (e: KeyboardEvent) => {
-			if (e.key === "Escape" && !e.defaultPrevented && !document.querySelector("[role=dialog]")) clear();
+			if (e.key === "Escape" && !isTyping(e) && !document.querySelector("[role=dialog]")) clear();
 		};
-		window.addEventListener("keydown", onKey);
-		return () => window.removeEventListener("keydown", onKey);
-	}, [selection, bulk, clear]);
+		window.addEventListener("keydown", onKey, true);
+		return () => window.removeEventListener("keydown", onKey, true);
+	}, [clear]);
 	useFleetActions(operator, chooseAll, setBulk, selection !== nobody, setView);
 
 	return (

@@ -2,9 +2,19 @@
 // biome-ignore-all lint/a11y/useFocusableInteractive: the rows of a table, unlike those of a grid, take no focus
 import { ActionIcon } from "@mantine/core";
 import { IconArrowDown, IconArrowUp, IconPlayerPlay } from "@tabler/icons-react";
-import { Link } from "@tanstack/react-router";
+import { useRouter } from "@tanstack/react-router";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
-import { type CSSProperties, memo, type RefObject, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
+import {
+	type CSSProperties,
+	type MouseEvent,
+	memo,
+	type RefObject,
+	useEffect,
+	useLayoutEffect,
+	useMemo,
+	useRef,
+	useState,
+} from "react";
 import type { HostGroup } from "../../api/fleet";
 import type { HostList } from "../../api/hostlist";
 import type { Host } from "../../api/types";
@@ -45,6 +55,7 @@ interface Props {
 export function Table(props: Props) {
 	const { list, view, setView, columns, groups, phone, operator, selection, click, again } = props;
 	const body = useRef<HTMLDivElement>(null);
+	const { follow, ahead } = useLinks();
 	const margin = useTop(body);
 	const height = phone ? cardHeight : rowHeight;
 
@@ -65,7 +76,9 @@ export function Table(props: Props) {
 		scrollMargin: margin,
 		scrollPaddingStart: phone ? 8 : 100,
 		scrollPaddingEnd: 80,
-		overscan: 12,
+		overscan: 10,
+		// Rows come in time with the overscan; forced to come at once they would hold up the scrolling itself.
+		useFlushSync: false,
 	});
 	// biome-ignore lint/correctness/useExhaustiveDependencies: sizes are kept by index, and these say what stands there
 	useLayoutEffect(() => virtual.measure(), [heads, height]);
@@ -110,8 +123,26 @@ export function Table(props: Props) {
 			data-operator={operator || undefined}
 			style={template}
 		>
-			{!phone && <Head {...props} />}
-			<div ref={body} role="rowgroup" className={classes.body} style={{ height: virtual.getTotalSize() }}>
+			{!phone && (
+				<Head
+					view={view}
+					setView={setView}
+					columns={columns}
+					operator={operator}
+					selection={selection}
+					total={list.total}
+					chooseAll={props.chooseAll}
+				/>
+			)}
+			{/* biome-ignore lint/a11y/useKeyWithClickEvents: it is the links' own click, which their keys make too */}
+			<div
+				ref={body}
+				role="rowgroup"
+				className={classes.body}
+				style={{ height: virtual.getTotalSize() }}
+				onClick={follow}
+				onPointerEnter={ahead}
+			>
 				{items.map((item) => {
 					const row = rowAt(item.index);
 					const at: At = { top: item.start - margin, height: item.size, index: item.index + 2 };
@@ -163,7 +194,11 @@ function place({ top, height }: { top: number; height: number }): CSSProperties 
 	return { transform: `translateY(${top}px)`, height };
 }
 
-function Head({ view, setView, columns, operator, selection, list, chooseAll }: Props) {
+type HeadProps = Pick<Props, "view" | "setView" | "columns" | "operator" | "selection" | "chooseAll"> & {
+	total: number;
+};
+
+const Head = memo(function Head({ view, setView, columns, operator, selection, total, chooseAll }: HeadProps) {
 	const all = selection.all && selection.except.size === 0;
 	const some = !all && (selection.all || selection.hosts.size > 0);
 	return (
@@ -174,7 +209,7 @@ function Head({ view, setView, columns, operator, selection, list, chooseAll }: 
 						<label>
 							<input
 								type="checkbox"
-								aria-label={`Choose all ${count(list.total)} that match`}
+								aria-label={`Choose all ${count(total)} that match`}
 								checked={all}
 								ref={(box) => {
 									if (box) box.indeterminate = some;
@@ -196,7 +231,7 @@ function Head({ view, setView, columns, operator, selection, list, chooseAll }: 
 			</div>
 		</div>
 	);
-}
+});
 
 interface HeadCellProps {
 	title: string;
@@ -254,7 +289,7 @@ function Choice({ host, chosen, place, click }: Pick<RowProps, "host" | "chosen"
 				type="checkbox"
 				aria-label={`Choose ${host.name}`}
 				checked={chosen}
-				onChange={(e) => click(place, e.nativeEvent instanceof MouseEvent && e.nativeEvent.shiftKey)}
+				onChange={(e) => click(place, "shiftKey" in e.nativeEvent && e.nativeEvent.shiftKey === true)}
 			/>
 		</label>
 	);
@@ -271,9 +306,9 @@ function Name({ host }: { host: Host }) {
 			>
 				<span className="rm-hidden">{words.name}</span>
 			</span>
-			<Link to="/hosts/$hostId" params={{ hostId: host.id }} className={classes.name} data-host={host.id}>
+			<a href={`/hosts/${host.id}`} className={classes.name} data-host={host.id}>
 				<Foreign cut>{host.name}</Foreign>
-			</Link>
+			</a>
 		</>
 	);
 }
@@ -408,6 +443,32 @@ function GroupHead({ top, height, index, label, row, only }: GroupProps) {
 			</div>
 		</div>
 	);
+}
+
+/**
+ * The links of the rows are plain ones: a router's link in each row costs more than all the rest of it while one scrolls.
+ * follow goes where one leads without loading the page anew; ahead loads the script of where most lead.
+ */
+function useLinks() {
+	const router = useRouter();
+	return useMemo(() => {
+		let loaded = false;
+		return {
+			follow(e: MouseEvent) {
+				const link = e.target instanceof Element ? e.target.closest("a") : null;
+				const href = link?.getAttribute("href");
+				if (!href || e.defaultPrevented || e.metaKey || e.ctrlKey || e.shiftKey || e.altKey) return;
+				e.preventDefault();
+				router.history.push(href);
+			},
+			ahead() {
+				if (loaded) return;
+				loaded = true;
+				const route = router.routesByPath["/hosts/$hostId"];
+				void Promise.resolve(router.loadRouteChunk(route)).catch(() => {});
+			},
+		};
+	}, [router]);
 }
 
 /** How far below the page's top the element begins, also after what is above it has grown. */

@@ -1,4 +1,3 @@
-import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import type { ActiveJob, Host } from "../../api/types";
 import { bytes, count } from "../../lib/bytes";
@@ -154,7 +153,7 @@ export function Activity({ jobs }: { jobs: readonly ActiveJob[] }) {
 	const known = job.percent_done > 0 || job.total_bytes > 0;
 	const percent = `${Math.floor(job.percent_done * 100)} %`;
 	return (
-		<Link to="/jobs/$jobId" params={{ jobId: job.id }} className={classes.activity}>
+		<a href={`/jobs/${job.id}`} className={classes.activity}>
 			<span className={classes.doing}>
 				<span className="rm-cut">{job.state === "queued" ? `${words.name} queued` : words.doing}</span>
 				<span className="rm-numbers">
@@ -165,7 +164,7 @@ export function Activity({ jobs }: { jobs: readonly ActiveJob[] }) {
 			{job.state !== "queued" && (
 				<Progress value={known ? job.percent_done : undefined} label={words.doing} height={4} />
 			)}
-		</Link>
+		</a>
 	);
 }
 
@@ -174,11 +173,13 @@ function Labels({ labels }: { labels: Host["labels"] }) {
 	if (all.length === 0) return dash;
 	return (
 		<span className={classes.labels} title={all.map(([k, v]) => (v ? `${k}=${v}` : k)).join(", ")}>
-			{all.slice(0, 2).map(([k, v]) => (
-				<span key={k} className={classes.label}>
-					<Foreign>{v ? `${k}=${v}` : k}</Foreign>
-				</span>
-			))}
+			<span className={classes.some}>
+				{all.slice(0, 2).map(([k, v]) => (
+					<span key={k} className={classes.label}>
+						<Foreign>{v ? `${k}=${v}` : k}</Foreign>
+					</span>
+				))}
+			</span>
 			{all.length > 2 && <span className={classes.dash}>+{all.length - 2}</span>}
 		</span>
 	);

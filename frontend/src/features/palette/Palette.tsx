@@ -17,7 +17,7 @@ import { jobQuery } from "../../api/jobs";
 import type { Host } from "../../api/types";
 import { useSignal } from "../../lib/signal";
 import { kindWords, protectionWords, stateWords } from "../../lib/words";
-import { helpOpen, pageActions, paletteOpen } from "../../ui/actions";
+import { helpOpen, pageActions, paletteOpen, typedEarly } from "../../ui/actions";
 import { Foreign } from "../../ui/Foreign";
 import { addRecent, type Entry, found, idIn, readRecent } from "./find";
 import classes from "./Palette.module.css";
@@ -33,10 +33,11 @@ export default function Palette() {
 			size={620}
 			yOffset="12vh"
 			centered={false}
-			transitionProps={{ duration: 90 }}
+			transitionProps={{ duration: 0 }}
+			classNames={{ content: classes.content }}
 		>
 			<Modal.Overlay />
-			<Modal.Content aria-label="Go to" className={classes.content}>
+			<Modal.Content aria-label="Go to">
 				<Search />
 			</Modal.Content>
 		</Modal.Root>
@@ -45,7 +46,7 @@ export default function Palette() {
 
 function Search() {
 	const id = useId();
-	const [text, setText] = useState("");
+	const [text, setText] = useState(() => typedEarly.get());
 	const [at, setAt] = useState(0);
 	const { entries, searching } = useEntries(text);
 	const here = Math.min(at, entries.length - 1);
@@ -66,6 +67,8 @@ function Search() {
 				<IconSearch size={17} aria-hidden />
 				<input
 					data-autofocus
+					// biome-ignore lint/a11y/noAutofocus: the person asked for it by a key, and types on
+					autoFocus
 					role="combobox"
 					aria-expanded
 					aria-controls={`${id}-list`}

@@ -21,19 +21,25 @@ import { awaySince, serverVersion } from "../../api/link";
 import { focusFilter, isTyping, modKey } from "../../lib/keys";
 import { useSignal } from "../../lib/signal";
 import { Ago } from "../../ui/Ago";
-import { helpOpen, pageActions, paletteOpen } from "../../ui/actions";
+import { helpOpen, pageActions, paletteOpen, typedEarly } from "../../ui/actions";
 import { failed } from "../../ui/notify";
 import { problems } from "../../ui/Page";
 import { Logo } from "./Logo";
 import classes from "./Shell.module.css";
 
-const Palette = lazy(() => import("../palette/Palette"));
+const loadPalette = () => import("../palette/Palette");
+const Palette = lazy(loadPalette);
 const Help = lazy(() => import("../help/Help"));
 
 /** What surrounds every page: where one can go, who is signed in, and whether the server answers. */
 export function Shell() {
 	useKeys();
 	useProblems();
+	useEffect(() => {
+		// There when its key is pressed: what is typed next must not be lost.
+		const timer = setTimeout(() => void loadPalette().catch(() => {}), 1500);
+		return () => clearTimeout(timer);
+	}, []);
 	const palette = useSignal(paletteOpen);
 	const help = useSignal(helpOpen);
 	const { data: me } = useQuery(meQuery);
@@ -225,10 +231,16 @@ function useKeys() {
 		function onKey(e: KeyboardEvent) {
 			if ((e.metaKey || e.ctrlKey) && !e.altKey && e.key.toLowerCase() === "k") {
 				e.preventDefault();
+				typedEarly.set("");
 				paletteOpen.set(!paletteOpen.get());
 				return;
 			}
 			if (e.metaKey || e.ctrlKey || e.altKey || isTyping(e) || e.defaultPrevented) return;
+			if (paletteOpen.get() && e.key.length === 1) {
+				typedEarly.set(typedEarly.get() + e.key);
+				e.preventDefault();
+				return;
+			}
 			if (document.querySelector("[role=dialog]")) return;
 			const going = Date.now() - goAt.current < 1200;
 			goAt.current = 0;
