@@ -7,19 +7,29 @@ import type { paths } from "./schema";
 // them itself, and asks "has it changed?" instead of for all again.
 const kept = new Map<string, { tag: string; body: string }>();
 const keepAtMost = 200;
+// Characters: fifty pages of ten thousand hosts are about twelve million.
+const keepInAll = 16_000_000;
+let keptSize = 0;
+
+function drop(url: string) {
+	keptSize -= kept.get(url)?.body.length ?? 0;
+	kept.delete(url);
+}
 
 function keep(url: string, tag: string, body: string) {
-	kept.delete(url);
+	drop(url);
 	kept.set(url, { tag, body });
-	if (kept.size > keepAtMost) {
-		const oldest = kept.keys().next().value;
-		if (oldest !== undefined) kept.delete(oldest);
+	keptSize += body.length;
+	for (const oldest of kept.keys()) {
+		if (kept.size <= keepAtMost && keptSize <= keepInAll) break;
+		drop(oldest);
 	}
 }
 
 /** Forgets all answers: another person signs in. */
 export function forgetAnswers() {
 	kept.clear();
+	keptSize = 0;
 }
 
 const etags: Middleware = {
