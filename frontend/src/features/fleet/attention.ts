@@ -23,7 +23,7 @@ export function noticeOf(a: Attention, now: number): Notice {
 		case "clone_alarm":
 			return {
 				tone: "bad",
-				text: `is spoken for by two machines${since ? `, first seen ${since}` : ""}. It gets no jobs until one of them is switched off and the alarm is cleared.`,
+				text: `has a double: two machines speak with its identity${since ? `, first seen ${since}` : ""}. It gets no jobs until one of them is switched off and the alarm is cleared.`,
 				...said,
 				next: { do: "host", label: "Resolve" },
 			};
