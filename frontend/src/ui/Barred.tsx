@@ -55,11 +55,11 @@ export function BarredItem({ reason, onClick, children, about, icon, danger }: I
 	return (
 		<Menu.Item
 			leftSection={icon}
-			color={danger && reason === undefined ? "red" : undefined}
 			aria-disabled={reason !== undefined || undefined}
 			closeMenuOnClick={reason === undefined}
 			className={classes.item}
 			data-barred={reason !== undefined || undefined}
+			data-danger={(danger && reason === undefined) || undefined}
 			onClick={(e) => (reason === undefined ? onClick() : e.preventDefault())}
 		>
 			<span className={classes.name}>{children}</span>
