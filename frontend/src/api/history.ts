@@ -36,7 +36,6 @@ export function historyQuery(hostID: string, filter: HistoryFilter) {
 			got(
 				client.GET("/api/jobs", {
 					params: { query: { host: hostID, ...filter, limit: 50, cursor: pageParam } },
-					querySerializer: { array: { style: "form", explode: false } },
 					signal,
 				}),
 			),

@@ -211,7 +211,7 @@ function More({ host, role, open }: { host: Host; role: Parameters<typeof whyNot
 	const revoked = host.status === "revoked" ? "It is revoked already." : undefined;
 	const where = hasRepository(host) || host.status === "never_seen" ? undefined : "Set a repository first.";
 	return (
-		<Menu width={310} position="bottom-end">
+		<Menu width={310} position="bottom-end" withinPortal={false} withInitialFocusPlaceholder={false}>
 			<Menu.Target>
 				<ActionIcon variant="default" size={34} aria-label="More to do with this machine">
 					<IconDots size={18} />

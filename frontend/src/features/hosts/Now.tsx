@@ -102,8 +102,8 @@ function Active({ job, host, operator }: { job: ActiveJob; host: Host; operator:
 						)}
 						{perSecond !== undefined && <span>{rate(perSecond)}</span>}
 						{left !== undefined && <span>{duration(left)} left</span>}
+						<span className={classes.nowFile}>{job.current_file && <Foreign cut>{job.current_file}</Foreign>}</span>
 					</div>
-					<span className={classes.nowFile}>{job.current_file && <Foreign cut>{job.current_file}</Foreign>}</span>
 				</>
 			)}
 			<Confirm

@@ -1,8 +1,8 @@
-import { Alert, Button, Group, Modal, NativeSelect, PasswordInput, Stack, Text, TextInput } from "@mantine/core";
+import { Alert, Button, Group, Modal, NativeSelect, Stack, Text, TextInput } from "@mantine/core";
 import { IconCircleCheck, IconCircleX, IconInfoCircle, IconPlus, IconTrash } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { useState } from "react";
+import { useRef, useState } from "react";
 import { mayAs } from "../../api/auth";
 import { useDeleteRepository, usePutRepository } from "../../api/hosts";
 import { jobQuery } from "../../api/jobs";
@@ -19,6 +19,7 @@ import { Facts } from "../../ui/Facts";
 import { Foreign } from "../../ui/Foreign";
 import { done } from "../../ui/notify";
 import { Card } from "../../ui/Page";
+import { SecretInput } from "../../ui/SecretInput";
 import { hasRepository } from "./findings";
 import classes from "./Host.module.css";
 import { verdict } from "./repositoryTest";
@@ -157,8 +158,9 @@ function Test({ host, role, test }: { host: Host; role: Role | undefined; test: 
 	const v = verdict(now, host, test.error);
 	const mayInit = whyNot(host, "init", role);
 	const Icon = v.tone === "ok" ? IconCircleCheck : v.tone === "bad" || v.tone === "warn" ? IconCircleX : IconInfoCircle;
+	const place = useRef<HTMLDivElement>(null);
 	return (
-		<div className={classes.test}>
+		<div className={classes.test} ref={place} tabIndex={-1}>
 			<div className={classes.verdict} role="status">
 				<Icon size={18} aria-hidden color={`var(--rm-${v.tone})`} className={v.busy ? classes.busy : undefined} />
 				<div>
@@ -173,7 +175,15 @@ function Test({ host, role, test }: { host: Host; role: Role | undefined; test: 
 			</div>
 			<Group gap={8}>
 				{v.offerInit && (
-					<BarredButton size="xs" reason={mayInit} onClick={() => test.begin("init")}>
+					<BarredButton
+						size="xs"
+						reason={mayInit}
+						onClick={() => {
+							// The button goes with the press; the words that follow stay in its place.
+							place.current?.focus();
+							test.begin("init");
+						}}
+					>
 						Initialize it here
 					</BarredButton>
 				)}
@@ -279,12 +289,11 @@ function Form({ host, close, test }: Omit<DialogProps, "opened"> & { test: () =>
 					error={refused.fields.url}
 					onChange={(e) => setURL(e.currentTarget.value)}
 				/>
-				<PasswordInput
+				<SecretInput
 					label="Password of the repository"
 					description="It encrypts the backups. Keep a copy elsewhere: without it they cannot be read, by nobody."
 					required
 					autoComplete="new-password"
-					visibilityToggleButtonProps={{ "aria-label": "Show the password" }}
 					value={password}
 					error={refused.fields.password}
 					onChange={(e) => setPassword(e.currentTarget.value)}
@@ -303,7 +312,6 @@ function Form({ host, close, test }: Omit<DialogProps, "opened"> & { test: () =>
 						</div>
 						{shown.map((r) => {
 							const edit = (to: Partial<Row>) => change(shown.map((x) => (x.id === r.id ? { ...x, ...to } : x)));
-							const Value = isSecretEnv(r.key) ? PasswordInput : TextInput;
 							return (
 								<div key={r.id} className={classes.envRow}>
 									<NativeSelect aria-label="Key" value={r.key} onChange={(e) => edit({ key: e.currentTarget.value })}>
@@ -320,16 +328,23 @@ function Form({ host, close, test }: Omit<DialogProps, "opened"> & { test: () =>
 												</optgroup>
 											))}
 									</NativeSelect>
-									<Value
-										aria-label={`Value of ${r.key || "the key"}`}
-										autoComplete="off"
-										spellCheck={false}
-										value={r.value}
-										{...(Value === PasswordInput && {
-											visibilityToggleButtonProps: { "aria-label": `Show the value of ${r.key}` },
-										})}
-										onChange={(e) => edit({ value: e.currentTarget.value })}
-									/>
+									{isSecretEnv(r.key) ? (
+										<SecretInput
+											aria-label={`Value of ${r.key}`}
+											shows={`Show the value of ${r.key}`}
+											autoComplete="off"
+											value={r.value}
+											onChange={(e) => edit({ value: e.currentTarget.value })}
+										/>
+									) : (
+										<TextInput
+											aria-label={`Value of ${r.key || "the key"}`}
+											autoComplete="off"
+											spellCheck={false}
+											value={r.value}
+											onChange={(e) => edit({ value: e.currentTarget.value })}
+										/>
+									)}
 									<Button
 										variant="default"
 										px={9}

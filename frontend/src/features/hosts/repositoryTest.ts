@@ -48,7 +48,10 @@ export function verdict(job: Job | undefined, host: Known, error?: unknown): Ver
 	return {
 		tone: code === "repository_missing" ? "warn" : "bad",
 		title: titles[code ?? ""] ?? (init ? "The repository was not made" : "The repository cannot be used"),
-		text: sentence(adviceFor(code) ?? "The job's log has the reason"),
+		text:
+			code === "repository_missing"
+				? "Correct the place, or make a new, empty repository there."
+				: sentence(adviceFor(code) ?? "The job's log has the reason"),
 		foreign: job.error?.message,
 		busy: false,
 		offerInit: code === "repository_missing" && !init,

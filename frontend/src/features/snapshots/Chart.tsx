@@ -26,7 +26,7 @@ export default function Chart({ points }: { points: readonly Point[] }) {
 	const data = [...points];
 	return (
 		<div className={classes.charts}>
-			<ResponsiveContainer width="100%" height={150}>
+			<ResponsiveContainer width="100%" height={150} initialDimension={{ width: 900, height: 150 }}>
 				<ComposedChart
 					data={data}
 					syncId="snapshots"
@@ -51,7 +51,7 @@ export default function Chart({ points }: { points: readonly Point[] }) {
 					/>
 				</ComposedChart>
 			</ResponsiveContainer>
-			<ResponsiveContainer width="100%" height={84}>
+			<ResponsiveContainer width="100%" height={84} initialDimension={{ width: 900, height: 84 }}>
 				<ComposedChart
 					data={data}
 					syncId="snapshots"
