@@ -20,7 +20,7 @@ export function BarredButton({ reason, onClick, children, ...props }: ButtonLike
 		);
 	return (
 		<>
-			<Tooltip label={reason} multiline maw={320}>
+			<Tooltip label={reason} multiline maw={320} withinPortal={false}>
 				<Button
 					{...props}
 					variant="default"

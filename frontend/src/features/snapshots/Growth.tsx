@@ -18,11 +18,12 @@ export function Growth({ hostID, filter }: { hostID: string; filter: SnapshotFil
 	const [chosen, setChosen] = useState<string>();
 	const [table, setTable] = useState(false);
 	const id = useId();
-	const all = data ? seriesOf(data.snapshots) : [];
+	// One snapshot is no line.
+	const all = data ? seriesOf(data.snapshots).filter((s) => s.snapshots.length > 1) : [];
 	const series = all.find((s) => s.key === chosen) ?? all[0];
 	const points = series ? pointsOf(series.snapshots) : [];
 	const trend = trendOf(points);
-	if (data && (!series || points.length < 2)) return null;
+	if (data && !series) return null;
 	return (
 		<Card
 			title="Size and new data"
