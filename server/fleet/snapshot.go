@@ -279,6 +279,7 @@ func selectSnapshots(parts []snapshotPart, p Page) (query string, args []any, er
 // makerRow is the backup that made a snapshot.
 type makerRow struct {
 	ID         string
+	Kind       wire.Kind
 	SnapshotID string
 	Summary    *string
 }
@@ -293,13 +294,17 @@ func shownSnapshots(db *gorm.DB, repository string, rows []snapshotRow) ([]Snaps
 	makers := map[string]makerRow{}
 	for part := range slices.Chunk(ids, atOnce) {
 		var found []makerRow
-		err := db.Raw(`SELECT id, snapshot_id, summary FROM jobs WHERE snapshot_id IN ? AND snapshot_id <> '' AND kind = 'backup' AND repository_id = ?
-			ORDER BY id DESC`, part, repository).Scan(&found).Error
+		// In no order: to give one, a database that may not sort (see walkIndexes) reads all jobs. And of no kind: by
+		// that index SQLite would read all backups.
+		err := db.Raw("SELECT id, kind, snapshot_id, summary FROM jobs WHERE snapshot_id IN ? AND snapshot_id <> '' AND repository_id = ?",
+			part, repository).Scan(&found).Error
 		if err != nil {
 			return nil, fmt.Errorf("find the backups that made snapshots: %w", err)
 		}
 		for _, m := range found { // the oldest is the one: a later one can only repeat the id
-			makers[m.SnapshotID] = m
+			if known, ok := makers[m.SnapshotID]; m.Kind == wire.KindBackup && (!ok || m.ID < known.ID) {
+				makers[m.SnapshotID] = m
+			}
 		}
 	}
 	for _, r := range rows {
