@@ -3,6 +3,7 @@ package database
 import (
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -65,6 +66,46 @@ func (t *Tx) Audit(a Actor, action, target string, detail map[string]any) error 
 
 // NewID is a new UUIDv7 (RFC 9562): ids sort by time of creation.
 func NewID() string { return uuid.Must(uuid.NewV7()).String() }
+
+// ids is what NewIDAt remembers, so that ids of one moment sort in the order in which this process made them.
+var ids struct {
+	sync.Mutex
+	at    time.Time
+	count uint16
+}
+
+// NewIDAt is a new UUIDv7 of that time, to the microsecond: for rows that are looked for by a time of the database's
+// clock. Ids of one moment sort in the order in which one process made them.
+func NewIDAt(at time.Time) string {
+	ids.Lock()
+	if !ids.at.Equal(at) {
+		ids.at, ids.count = at, 0
+	}
+	ids.count++
+	count := ids.count
+	ids.Unlock()
+	id := uuid.Must(uuid.NewRandom())
+	setTime(&id, at)
+	id[8], id[9], id[10] = 0x80|byte(count>>10)&0x3f, byte(count>>2), byte(count<<6)|id[10]&0x3f
+	return id.String()
+}
+
+// FirstIDAt is not above any id that NewIDAt made at that time or later, and above all that it made earlier.
+func FirstIDAt(at time.Time) string {
+	var id uuid.UUID
+	setTime(&id, at)
+	return id.String()
+}
+
+// setTime writes the time as RFC 9562 wants it: milliseconds, then (section 6.2, method 3) the part of the next one in
+// 4096ths.
+func setTime(id *uuid.UUID, at time.Time) {
+	ms, part := uint64(max(at.UnixMilli(), 0)), at.Nanosecond()%1_000_000*4096/1_000_000
+	for i := range 6 {
+		id[i] = byte(ms >> (40 - 8*i))
+	}
+	id[6], id[7] = 0x70|byte(part>>8), byte(part)
+}
 
 // FirstID is not above any id.
 const FirstID = "00000000-0000-0000-0000-000000000000"

@@ -212,7 +212,7 @@ func (o order) coalesce(tx *database.Tx) (string, error) {
 }
 
 func (s *Store) insert(tx *database.Tx, actor database.Actor, host hostRow, o order) (string, error) {
-	j := job.New(database.NewID(), host.ID, o.kind, o.ttl, tx.Now)
+	j := job.New(database.NewIDAt(tx.Now), host.ID, o.kind, o.ttl, tx.Now)
 	row := jobRow{
 		ID: j.ID, HostID: host.ID, Kind: j.Kind, Lane: j.Lane(), Hold: j.Hold(), State: j.State, Spec: o.spec, RetryOf: o.retryOf,
 		CreatedBy: actor.Name, TimeLimitSeconds: int64(o.timeLimit.Seconds()), QueuedAt: j.QueuedAt, ExpiresAt: j.ExpiresAt, Delivery: j.Delivery,
