@@ -52,13 +52,22 @@ func (a *Access) Audit(ctx context.Context, f AuditFilter, p Page) (entries []Au
 		if err != nil {
 			return nil, "", err
 		}
-		q = q.Where("at < ? OR at = ? AND id < ?", at, at, id)
+		q = q.Where("(at, id) < (?, ?)", at, id)
 	}
-	if f.Action != "" {
-		q = q.Where("action = ? OR action LIKE ? ESCAPE '!'", f.Action, like(f.Action)+".%")
+	// Each condition is what an index of the trail holds, in the trail's order: see migration 0006.
+	actionNoun, targetNoun := "substr(action, 1, instr(action || '.', '.') - 1) = ?", "substr(target, 1, instr(target || ':', ':') - 1) = ?"
+	if a.db.Postgres() {
+		actionNoun, targetNoun = "split_part(action, '.', 1) = ?", "split_part(target, ':', 1) = ?"
 	}
-	if f.Target != "" {
-		q = q.Where("target = ? OR target LIKE ? ESCAPE '!'", f.Target, like(f.Target)+":%")
+	if strings.Contains(f.Action, ".") {
+		q = q.Where("action = ?", f.Action)
+	} else if f.Action != "" {
+		q = q.Where(actionNoun, f.Action)
+	}
+	if strings.Contains(f.Target, ":") {
+		q = q.Where("target = ?", f.Target)
+	} else if f.Target != "" {
+		q = q.Where(targetNoun, f.Target)
 	}
 	if wire.IsUUID(f.Actor) {
 		q = q.Where("actor_id = ?", f.Actor)
@@ -114,8 +123,6 @@ func auditCursor(cursor string) (at time.Time, id string, err error) {
 	}
 	return at, id, nil
 }
-
-func like(s string) string { return strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(s) }
 
 func encodeCursor(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 

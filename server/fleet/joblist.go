@@ -5,12 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
-	"restic-manager/server/database"
-	"restic-manager/server/fault"
 	"restic-manager/shared/wire"
 )
 
@@ -51,85 +47,6 @@ func (s *Store) JobByID(ctx context.Context, id string) (Job, error) {
 		return Job{}, err
 	}
 	return jobs[0], nil
-}
-
-// Jobs lists jobs, the newest first.
-func (s *Store) Jobs(ctx context.Context, f JobFilter, p Page) (jobs []Job, next string, err error) {
-	where, args, err := f.conditions(s.db.Postgres())
-	if err != nil {
-		return nil, "", err
-	}
-	if p.Cursor != "" {
-		var before string
-		if err := decodeCursor(p.Cursor, &before); err != nil {
-			return nil, "", err
-		}
-		if !wire.IsUUID(before) {
-			return nil, "", fault.Invalidf("cursor: it is not one of this list; begin again without a cursor")
-		}
-		where, args = append(where, "jobs.id < ?"), append(args, before)
-	}
-	query := "SELECT " + listColumns + fromJobs
-	if len(where) > 0 {
-		query += " WHERE " + strings.Join(where, " AND ")
-	}
-	var rows []shownJob
-	if err := s.db.Read(ctx).Raw(query+" ORDER BY jobs.id DESC LIMIT ?", append(args, p.limit()+1)...).Scan(&rows).Error; err != nil {
-		return nil, "", fmt.Errorf("list jobs: %w", err)
-	}
-	if len(rows) > p.limit() {
-		rows = rows[:p.limit()]
-		next = encodeCursor(rows[len(rows)-1].Row.ID)
-	}
-	jobs, err = s.shown(rows)
-	return jobs, next, err
-}
-
-func (f JobFilter) conditions(postgres bool) (where []string, args []any, err error) {
-	add := func(condition string, arg any) { where, args = append(where, condition), append(args, arg) }
-	if f.HostID != "" {
-		if !wire.IsUUID(f.HostID) {
-			return nil, nil, errNoHost
-		}
-		add("jobs.host_id = ?", f.HostID)
-	}
-	if f.Kind != "" {
-		if _, err := wire.NewSpec(f.Kind); err != nil {
-			return nil, nil, fault.Invalidf("%v", err)
-		}
-		add("jobs.kind = ?", f.Kind)
-	}
-	for _, state := range f.States {
-		if !slices.Contains(wire.States, state) {
-			return nil, nil, fault.Invalidf("state: %.40q is none of a job's states", state)
-		}
-	}
-	if len(f.States) > 0 {
-		add("jobs.state IN ?", f.States)
-	}
-	if f.Before != nil {
-		add("jobs.queued_at < ?", database.Truncate(*f.Before))
-	}
-	if f.After != nil {
-		add("jobs.queued_at >= ?", database.Truncate(*f.After))
-	}
-	if f.Label != "" {
-		text, err := labelText(f.Label)
-		if err != nil {
-			return nil, nil, err
-		}
-		if postgres {
-			add("strpos(hosts.labels, ?) > 0", text)
-		} else {
-			add("instr(hosts.labels, ?) > 0", text)
-		}
-	}
-	if f.Search != "" {
-		part := "%" + escapeLike(nameKey(cleanLine(f.Search, maxHostname))) + "%"
-		add("(hosts.name_key LIKE ? ESCAPE '!' OR lower(hosts.hostname) LIKE ? ESCAPE '!')", part)
-		args = append(args, part)
-	}
-	return where, args, nil
 }
 
 // shown turns rows into jobs as people see them.
