@@ -186,7 +186,7 @@ func TestFaultStolenToken(t *testing.T) {
 		p.held(a)
 		begun := time.Now()
 		c := thief.again(fmt.Sprint("thief", n))
-		expect(c.steal() == nil, "the thief's hello was not taken")
+		eventually(t, 30*time.Second, "the thief's hello is taken", c.steal) // a busy machine may have spent the host's requests
 		eventually(t, 30*time.Second, "the alarm is raised", func() error {
 			if !alarmed(t, p.store, a.hostID) {
 				return fmt.Errorf("not yet")
