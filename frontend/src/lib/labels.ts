@@ -1,3 +1,6 @@
+// What the server takes as a key or a value.
+const name = /^[A-Za-z0-9._@:+][A-Za-z0-9._@:+-]{0,127}$/;
+
 /** Labels as people type them: "env=prod, db" → {env: "prod", db: ""}. The error says which part is wrong. */
 export function parseLabels(text: string): { labels: Record<string, string> } | { error: string } {
 	const labels: Record<string, string> = {};
@@ -7,8 +10,8 @@ export function parseLabels(text: string): { labels: Record<string, string> } | 
 		const at = entry.indexOf("=");
 		const key = (at < 0 ? entry : entry.slice(0, at)).trim();
 		const value = at < 0 ? "" : entry.slice(at + 1).trim();
-		if (!/^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/.test(key))
-			return { error: `"${entry}": a key begins with a letter or digit and has letters, digits, . _ / - alone` };
+		if (!name.test(key) || (value !== "" && !name.test(value)))
+			return { error: `"${entry}": keys and values have letters, digits and . _ @ : + - alone, and begin with no -` };
 		if (key in labels) return { error: `"${key}" is given twice` };
 		labels[key] = value;
 	}

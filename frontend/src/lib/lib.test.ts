@@ -102,8 +102,11 @@ describe("hostile text", () => {
 describe("labels", () => {
 	it("reads what people type", () =>
 		expect(parseLabels("env=prod, db ,\nsite = vienna")).toEqual({ labels: { env: "prod", db: "", site: "vienna" } }));
-	it("keeps an = in a value", () => expect(parseLabels("q=a=b")).toEqual({ labels: { q: "a=b" } }));
-	it.each(["=x", "-a=b", "a b=c", "a=1, a=2"])("says what is wrong with %s", (t) =>
+	it("takes what the server takes", () =>
+		expect(parseLabels("mail=ann@x.org, t=a:b+c-d.e_f")).toEqual({
+			labels: { mail: "ann@x.org", t: "a:b+c-d.e_f" },
+		}));
+	it.each(["=x", "-a=b", "a b=c", "a=1, a=2", "a=b=c", "a/b=c", "a=<b>"])("says what is wrong with %s", (t) =>
 		expect(parseLabels(t)).toHaveProperty("error"),
 	);
 	it("writes them by key", () => expect(labelsText({ b: "", a: "1" })).toBe("a=1, b"));
