@@ -92,9 +92,11 @@ export function Allowed({ host }: { host: Host }) {
 							))
 						)}
 					</dl>
-					<div className={classes.note} style={{ marginTop: 8 }}>
-						<Foreign>{beyondKinds(host.guard.summary)}</Foreign> It can be changed on the machine alone.
-					</div>
+					{!host.guard.broken && (
+						<div className={classes.note} style={{ marginTop: 8 }}>
+							<Foreign>{beyondKinds(host.guard.summary)}</Foreign> It can be changed on the machine alone.
+						</div>
+					)}
 					{host.facts.restore_root && (
 						<div className={classes.note} style={{ marginTop: 4 }}>
 							Restores go below <Foreign mono>{host.facts.restore_root}</Foreign>

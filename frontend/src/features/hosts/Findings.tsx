@@ -102,11 +102,6 @@ function CloneAlarm({ host, role, revoke }: { host: Host; role: Role | undefined
 					Since <Ago at={host.clone_alarm?.at} />. Most often a machine was cloned, or restored from an image, with the
 					agent's state in it. No new jobs are handed out until you choose:
 				</p>
-				{host.clone_alarm?.message && (
-					<div className={classes.words}>
-						<Foreign mono>{host.clone_alarm.message}</Foreign>
-					</div>
-				)}
 				<div className={classes.choices}>
 					<div className={classes.choice}>
 						<h3>One copy is switched off</h3>
