@@ -119,7 +119,7 @@ function Column({ month, children }: { month: string | undefined; children: Reac
 	return (
 		<>
 			<span className={classes.month} aria-hidden>
-				<span style={{ position: "absolute" }}>{month}</span>
+				<span>{month}</span>
 			</span>
 			{children}
 		</>

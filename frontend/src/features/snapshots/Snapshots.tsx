@@ -189,14 +189,16 @@ function List({ hostID, snapshots, hosts }: { hostID: string; snapshots: readonl
 								<Texts all={s.paths} most={3} />
 							</td>
 							<td>
-								<span className={rows.chips}>
-									{s.tags.slice(0, 5).map((t) => (
-										<span key={t} className={rows.chip}>
-											<Foreign>{t}</Foreign>
-										</span>
-									))}
-									{s.tags.length > 5 && <span className={rows.small}>and {s.tags.length - 5} more</span>}
-								</span>
+								{s.tags.length > 0 && (
+									<span className={rows.chips}>
+										{s.tags.slice(0, 5).map((t) => (
+											<span key={t} className={rows.chip}>
+												<Foreign>{t}</Foreign>
+											</span>
+										))}
+										{s.tags.length > 5 && <span className={rows.small}>and {s.tags.length - 5} more</span>}
+									</span>
+								)}
 							</td>
 							<Figures snapshot={s} />
 						</tr>
