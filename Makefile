@@ -91,6 +91,9 @@ unit: build
 # One goroutine a history: the race detector has nothing to look for there, and costs five times the time.
 SIMULATION = go test ./simulation/...
 
+# A hundred thousand rows by one goroutine: the same holds. Under the race detector these have no tests.
+PLANS = go test -count=1 -timeout 20m ./server/e2e/demo/... ./server/e2e/plans
+
 # SEEDS histories, or the one of SEED with its trace.
 SEEDS ?= 500
 simulate:
@@ -100,7 +103,7 @@ mutants:
 	@go run ./simulation/cmd/mutants -seeds $(SEEDS) $(if $(ONLY),-only '$(ONLY)') -write docs/simulation.md
 
 e2e: build faultbin
-	$(WITH) && tools/postgres with go test -race -count=1 -timeout 60m ./server/e2e/...
+	$(WITH) && tools/postgres with bash -ec 'go test -race -count=1 -timeout 60m ./server/e2e/...; $(PLANS)'
 
 # The dashboard in Debian's Chromium, on both databases; pictures of what was seen lie in frontend/shots.
 browser: build faultbin demobin
@@ -115,7 +118,7 @@ faults: build faultbin
 
 test: check build faultbin demobin
 	cd frontend && npm test --silent
-	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); go test -tags failpoint ./shared/failpoint; $(SIMULATION); go test -race -count=1 -timeout 60m ./server/e2e/...; npm --prefix frontend run --silent browser'
+	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); go test -tags failpoint ./shared/failpoint; $(SIMULATION); go test -race -count=1 -timeout 60m ./server/e2e/...; $(PLANS); npm --prefix frontend run --silent browser'
 
 # N: how often each benchmark is run. ONLY: which lines of docs/benchmarks.md, for example ONLY=1,2,10.
 N    ?= 5
