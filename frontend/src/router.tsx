@@ -67,7 +67,8 @@ export function makeRouter(queries: QueryClient) {
 		routeTree: tree,
 		context: { queries },
 		defaultPreload: "intent",
-		scrollRestoration: true,
+		// A job's log keeps its own place: what the router remembers of it is older than the line that a new URL names.
+		scrollRestoration: ({ location }) => !location.pathname.startsWith("/jobs/"),
 		defaultPendingComponent: () => <Loading rows={8} />,
 		defaultErrorComponent: ({ error, reset }) => <Failure error={error} retry={reset} />,
 		// Plain texts in the URL, as people type them: ?q=web&label=env=prod; no quotes around them.
