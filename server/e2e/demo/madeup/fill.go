@@ -90,11 +90,8 @@ func (f *filling) everything(ctx context.Context) error {
 	}
 	open := f.waitingHosts()
 	slots := plan(newDice(f.o.Seed, 3), f.machines, f.o.Jobs-len(open), f.o.Now)
-	for at := 0; at < len(slots); at += portion {
-		if err := f.jobs(ctx, slots[at:min(at+portion, len(slots))]); err != nil {
-			return err
-		}
-		f.o.Say(fmt.Sprintf("%d of %d jobs", min(at+portion, len(slots)), len(slots)))
+	if err := f.jobs(ctx, slots); err != nil {
+		return err
 	}
 	if err := f.waiting(ctx, open); err != nil {
 		return err
@@ -102,29 +99,62 @@ func (f *filling) everything(ctx context.Context) error {
 	return f.hosts(ctx)
 }
 
-func (f *filling) jobs(ctx context.Context, slots []slot) error {
-	var jobs, logs, chunks, audit [][]any
+// rows are those of one portion of jobs.
+type rows struct{ jobs, audit, logs, chunks [][]any }
+
+// jobs makes up the next portion while the last one is written.
+func (f *filling) jobs(whole context.Context, slots []slot) error {
+	ctx, stop := context.WithCancel(whole)
+	defer stop()
+	ready := make(chan rows)
+	go func() {
+		defer close(ready)
+		for part := range slices.Chunk(slots, portion) {
+			select {
+			case ready <- f.portion(part):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	var failed error
+	done := 0
+	for r := range ready {
+		if failed == nil {
+			failed = errors.Join(f.b.insert(ctx, "jobs", jobColumns, r.jobs), f.b.insert(ctx, "audit", auditColumns, r.audit),
+				f.b.insert(ctx, "logs", logColumns, r.logs), f.b.insert(ctx, "log_chunks", chunkColumns, r.chunks))
+		}
+		if failed != nil {
+			stop()
+			continue // until the other one has noticed
+		}
+		done += len(r.jobs)
+		f.o.Say(fmt.Sprintf("%d of %d jobs", done, len(slots)))
+	}
+	return errors.Join(failed, whole.Err())
+}
+
+func (f *filling) portion(slots []slot) (r rows) {
 	for _, s := range slots {
 		j := f.job(s)
-		jobs = append(jobs, j.row())
-		audit = append(audit, f.audit(j.queued, *j.by, "job.create", "job:"+j.id, jobDetail(j)))
+		r.jobs = append(r.jobs, j.row())
+		r.audit = append(r.audit, f.audit(j.queued, *j.by, "job.create", "job:"+j.id, jobDetail(j)))
 		if !j.canceled.IsZero() {
 			state := wire.StateQueued
 			if !j.accepted.IsZero() {
 				state = wire.StateRunning
 			}
-			audit = append(audit, f.audit(j.canceled, f.people[1], "job.cancel", "job:"+j.id, text(map[string]any{"host": j.m.id, "kind": j.kind.Kind, "state": state})))
+			r.audit = append(r.audit, f.audit(j.canceled, f.people[1], "job.cancel", "job:"+j.id, text(map[string]any{"host": j.m.id, "kind": j.kind.Kind, "state": state})))
 		}
 		log, chunk := j.logRows()
 		if log != nil {
-			logs = append(logs, log)
+			r.logs = append(r.logs, log)
 		}
 		if chunk != nil {
-			chunks = append(chunks, chunk)
+			r.chunks = append(r.chunks, chunk)
 		}
 	}
-	return errors.Join(f.b.insert(ctx, "jobs", jobColumns, jobs), f.b.insert(ctx, "audit", auditColumns, audit),
-		f.b.insert(ctx, "logs", logColumns, logs), f.b.insert(ctx, "log_chunks", chunkColumns, chunks))
+	return r
 }
 
 // waitingHosts are some that are away while a backup waits for them.
