@@ -46,6 +46,22 @@ afterAll(async () => {
 	await rig.end();
 });
 
+/** What was asked for is there and drawn: no rows to come, no letters to load, nothing on its way in. */
+async function settled(page: Page) {
+	await page.waitForFunction(() => document.querySelector(".mantine-Skeleton-root, .mantine-Loader-root") === null);
+	await page.evaluate(async () => {
+		await document.fonts.ready;
+		const ends = (a: Animation) => Number.isFinite(Number(a.effect?.getComputedTiming().endTime));
+		await Promise.allSettled(
+			document
+				.getAnimations()
+				.filter(ends)
+				.map((a) => a.finished),
+		);
+		await new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)));
+	});
+}
+
 /** What is done on a page before it is looked at. */
 type Prepare = (page: Page) => Promise<void>;
 type View = [name: string, path: () => Promise<string>, prepare?: Prepare];
@@ -113,8 +129,7 @@ for (const scheme of ["light", "dark"] as const)
 				await page.getByRole("heading", { level: 1 }).first().waitFor();
 				await page.getByRole("status", { name: "Loading" }).first().waitFor({ state: "detached" });
 				if (prepare) await prepare(page);
-				// What was asked for is drawn, and what came with it has settled.
-				await page.waitForLoadState("networkidle", { timeout: 1500 }).catch(() => {});
+				await settled(page);
 				await page.screenshot({ path: join(shots, `${name}, ${scheme}, ${size}.png`) });
 				expect.soft(await axe(page), name).toEqual([]);
 				const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
