@@ -70,12 +70,9 @@ export function HostPage({ hostID, ...props }: Props) {
 
 function Crumb() {
 	return (
-		<>
-			<Link to="/" className="rm-link">
-				Fleet
-			</Link>
-			<span aria-hidden>/</span>
-		</>
+		<Link to="/" className="rm-link">
+			Fleet
+		</Link>
 	);
 }
 

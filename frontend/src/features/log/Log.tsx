@@ -12,7 +12,16 @@ import {
 	IconTextWrap,
 	IconX,
 } from "@tabler/icons-react";
-import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
+import {
+	type CSSProperties,
+	useCallback,
+	useEffect,
+	useLayoutEffect,
+	useMemo,
+	useRef,
+	useState,
+	useSyncExternalStore,
+} from "react";
 import { logFile, mostLines, readLog } from "../../api/log";
 import { messageOf } from "../../api/problem";
 import { count, counted } from "../../lib/bytes";
@@ -344,6 +353,8 @@ export function Log({ jobID, received, written, live, problem, label, chosen, ch
 			data-full={full || undefined}
 			data-empty={total === 0 || undefined}
 			aria-label={label}
+			// A short log takes the room of its lines, its bar and its foot.
+			style={{ "--lines": `${Math.min(rows, 100) * unit + 104}px` } as CSSProperties}
 		>
 			<div className={classes.bar}>
 				<form
