@@ -75,7 +75,7 @@ func cast(all []*machine, n int) (actors []*machine) {
 	seen := map[string]*machine{}
 	var able []*machine
 	for _, m := range all {
-		if m.host.Guard.Broken != "" || m.host.Facts.ResticVersion == "" || m.host.Repository == "" || m.host.Bytes == 0 {
+		if m.host.CloneAlarm || m.host.Guard.Broken != "" || m.host.Facts.ResticVersion == "" || m.host.Repository == "" || m.host.Bytes == 0 {
 			continue
 		}
 		if first := seen[m.host.Repository]; first != nil && len(actors) == 0 {

@@ -22,10 +22,10 @@ type Host struct {
 	Repositories []wire.RepositoryReport
 	Repository   string // restic's id; empty: not known
 	Bytes, Files int64  // of its newest backup
+	CloneAlarm   bool   // two machines use its identity: it gets no jobs
 }
 
-// OnlineHosts are the hosts that are online, but for those whose identity two machines use. The database is only read;
-// a server may run on it.
+// OnlineHosts are the hosts that are online. The database is only read; a server may run on it.
 func OnlineHosts(ctx context.Context, target string) (hosts []Host, err error) {
 	db, err := database.Open(ctx, database.Options{URL: target, MaxConnections: 1})
 	if err != nil {
@@ -33,8 +33,8 @@ func OnlineHosts(ctx context.Context, target string) (hosts []Host, err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	rows, err := db.Read(ctx).Raw(`SELECT id, name, boot_id, boot_number, facts, guard, kinds, reported_repositories, coalesce(repository_id, ''), latest_size_bytes,
-		coalesce((SELECT files_processed FROM jobs WHERE jobs.id = hosts.last_backup_job_id), 0)
-		FROM hosts WHERE status = 'online' AND clone_alarm_at IS NULL ORDER BY name_key`).Rows()
+		coalesce((SELECT files_processed FROM jobs WHERE jobs.id = hosts.last_backup_job_id), 0), clone_alarm_at IS NOT NULL
+		FROM hosts WHERE status = 'online' ORDER BY name_key`).Rows()
 	if err != nil {
 		return nil, fmt.Errorf("read the hosts: %w", err)
 	}
@@ -42,7 +42,7 @@ func OnlineHosts(ctx context.Context, target string) (hosts []Host, err error) {
 	for rows.Next() {
 		var h Host
 		var facts, guard, kinds, repositories []byte
-		if err := rows.Scan(&h.ID, &h.Name, &h.BootID, &h.BootNumber, &facts, &guard, &kinds, &repositories, &h.Repository, &h.Bytes, &h.Files); err != nil {
+		if err := rows.Scan(&h.ID, &h.Name, &h.BootID, &h.BootNumber, &facts, &guard, &kinds, &repositories, &h.Repository, &h.Bytes, &h.Files, &h.CloneAlarm); err != nil {
 			return nil, fmt.Errorf("read the hosts: %w", err)
 		}
 		err := errors.Join(json.Unmarshal(facts, &h.Facts), json.Unmarshal(guard, &h.Guard), json.Unmarshal(kinds, &h.Kinds), json.Unmarshal(repositories, &h.Repositories))
