@@ -1,4 +1,12 @@
 # restic-manager: one static binary, the agents it hands out, CA certificates, nothing else.
+FROM node:20-bookworm AS pages
+WORKDIR /src/frontend
+COPY frontend/package.json frontend/package-lock.json ./
+RUN npm ci --no-audit --no-fund
+COPY frontend ./
+COPY packaging/restic-manager-agent.service ../packaging/
+RUN npm run build
+
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
 ENV GOWORK=off
@@ -10,6 +18,7 @@ COPY server/go.mod server/go.sum server/
 COPY agent/go.mod agent/go.sum agent/
 RUN go -C server mod download && go -C agent mod download
 COPY . .
+COPY --from=pages /src/frontend/dist frontend/dist
 ARG VERSION=dev
 RUN CGO_ENABLED=0 go -C server build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/restic-manager . \
     && mkdir -p /out/data /out/agents \
