@@ -73,6 +73,14 @@ const busyHost = async () => {
 	return `/hosts/${job?.host_id}`;
 };
 
+/** A key that opens a dialog. */
+function opens(key: string): Prepare {
+	return async (page) => {
+		await page.keyboard.press(key);
+		await page.getByRole("dialog").first().waitFor();
+	};
+}
+
 const views: View[] = [
 	["fleet", plain("/")],
 	["fleet by label", plain("/?group=env&protection=failing,at_risk")],
@@ -99,9 +107,16 @@ const views: View[] = [
 	["tokens", plain("/settings/tokens")],
 	["audit", plain("/settings/audit")],
 	["server", plain("/settings/server")],
-	["back up", busyHost, (p) => p.getByRole("button", { name: "Back up now" }).first().click()],
-	["palette", plain("/"), (p) => p.keyboard.press("Control+k")],
-	["help", plain("/jobs"), (p) => p.keyboard.press("?")],
+	[
+		"back up",
+		busyHost,
+		async (p) => {
+			await p.getByRole("button", { name: "Back up now" }).first().click();
+			await p.getByRole("dialog").getByLabel("Paths").waitFor();
+		},
+	],
+	["palette", plain("/"), opens("Control+k")],
+	["help", plain("/jobs"), opens("?")],
 	["not found", plain("/nothing/here")],
 ];
 

@@ -55,7 +55,6 @@ export function SnapshotPage({ hostID, snapshotID, follow }: Props) {
 					<Link to="/hosts/$hostId" params={{ hostId: hostID }} className="rm-link rm-cut">
 						<Foreign>{host.data?.name ?? "…"}</Foreign>
 					</Link>
-					<span aria-hidden>/</span>
 				</>
 			}
 			subtitle={
