@@ -10,7 +10,7 @@ import { useNow } from "../../ui/Ago";
 import { Foreign } from "../../ui/Foreign";
 import { Card } from "../../ui/Page";
 import classes from "./AttentionList.module.css";
-import { noticeOf } from "./attention";
+import { noticeOf, varied } from "./attention";
 
 // Shown at once: on a phone the machines below are not to be pushed out of sight.
 const few = { wide: 4, narrow: 2 };
@@ -28,7 +28,7 @@ export function AttentionList({ overview, operator, again }: Props) {
 	const least = narrow ? few.narrow : few.wide;
 	const { attention, attention_total: total } = overview;
 	if (attention.length === 0) return null;
-	const shown = all || attention.length === least + 1 ? attention : attention.slice(0, least);
+	const shown = all || attention.length === least + 1 ? attention : varied(attention, least);
 	return (
 		<Card flush label="What needs attention">
 			<h2 className="rm-hidden">What needs attention</h2>

@@ -119,3 +119,11 @@ export function answerOf(o: Overview): { text: string; tone: Tone } {
 		return { text: live === 2 ? "Both machines need you" : `All ${count(live)} machines need you`, tone };
 	return { text: `${count(need)} of ${counted(live, "machine")} ${need === 1 ? "needs" : "need"} you`, tone };
 }
+
+/** So many of the list: one of each kind of trouble before a second of any, the worst first. */
+export function varied(list: readonly Attention[], most: number): Attention[] {
+	const first = list.filter((a, i) => list.findIndex((b) => b.reason === a.reason) === i);
+	const rest = list.filter((a) => !first.includes(a));
+	const chosen = new Set([...first, ...rest].slice(0, most));
+	return list.filter((a) => chosen.has(a));
+}

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Attention, Overview } from "../../api/fleet";
 import { host } from "../../api/host.fixture";
-import { answerOf, noticeOf } from "./attention";
+import { answerOf, noticeOf, varied } from "./attention";
 import { parsePairs, parsePaths } from "./Bulk";
 import { forEach, relabeled, Skip } from "./bulk";
 import { ending, fitting, foremost, usual } from "./columns";
@@ -200,6 +200,14 @@ describe("work on many", () => {
 });
 
 describe("what needs attention", () => {
+	it("shows one of each kind before a second of any", () => {
+		const of = (...reasons: string[]) =>
+			reasons.map((reason, i) => ({ host_id: String(i), host_name: String(i), reason }) as Attention);
+		const ids = (list: Attention[]) => list.map((a) => a.host_id).join("");
+		expect(ids(varied(of("clone_alarm", "clone_alarm", "clone_alarm", "failing", "overdue"), 4))).toBe("0134");
+		expect(ids(varied(of("failing", "failing", "failing"), 2))).toBe("01");
+		expect(ids(varied(of("failing"), 4))).toBe("0");
+	});
 	const about = (more: Partial<Attention>): Attention => ({
 		host_id: "h",
 		host_name: "web-1",
