@@ -1,10 +1,11 @@
-import { Alert, Button, Checkbox, Group, Modal, Skeleton, Stack, Textarea, TextInput } from "@mantine/core";
+import { Alert, Checkbox, Modal, Skeleton, Stack, Textarea, TextInput } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { lastBackupQuery } from "../../api/history";
 import type { Host } from "../../api/types";
 import { fieldErrors } from "../../lib/fields";
 import { Foreign } from "../../ui/Foreign";
+import { FormEnd, WaitsNote } from "../../ui/FormEnd";
 import { Ordered, useOrdering } from "../../ui/Order";
 import { type BackupField, type BackupForm, backupFields, formOf, specOf } from "./backupForm";
 import classes from "./Host.module.css";
@@ -63,11 +64,7 @@ function Form({ host, close, begin, repeated }: Omit<Props, "opened"> & { begin:
 			}}
 		>
 			<Stack gap="md">
-				{host.status !== "online" && (
-					<Alert color="yellow" variant="light">
-						The machine is not online. The job waits for it, a day at most.
-					</Alert>
-				)}
+				<WaitsNote status={host.status} />
 				{host.status !== "never_seen" && host.restic_version === "" && (
 					<Alert color="yellow" variant="light">
 						There is no restic on the machine yet: it refuses the job until there is.
@@ -147,19 +144,12 @@ function Form({ host, close, begin, repeated }: Omit<Props, "opened"> & { begin:
 						onChange={(e) => set("dryRun", e.currentTarget.checked)}
 					/>
 				</div>
-				{refused.rest && (
-					<Alert color="red" role="alert">
-						{refused.rest}
-					</Alert>
-				)}
-				<Group justify="flex-end">
-					<Button variant="default" onClick={close}>
-						Close
-					</Button>
-					<Button type="submit" loading={order.isPending}>
-						{form.dryRun ? "Try it" : "Back up now"}
-					</Button>
-				</Group>
+				<FormEnd
+					wrong={refused.rest}
+					close={close}
+					action={form.dryRun ? "Try it" : "Back up now"}
+					busy={order.isPending}
+				/>
 			</Stack>
 		</form>
 	);

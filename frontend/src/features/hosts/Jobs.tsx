@@ -11,6 +11,7 @@ import { kindWords, reasonOf, stateWords } from "../../lib/words";
 import { Ago } from "../../ui/Ago";
 import { StateBadge } from "../../ui/Badge";
 import { Foreign } from "../../ui/Foreign";
+import { Older } from "../../ui/Older";
 import { Card } from "../../ui/Page";
 import rows from "../../ui/Rows.module.css";
 import { Empty, Shown } from "../../ui/States";
@@ -114,14 +115,7 @@ export function Jobs({ host, choice, choose }: Props) {
 				</Shown>
 				{query.hasNextPage && (
 					<div className={rows.foot}>
-						<Button
-							size="xs"
-							variant="default"
-							loading={query.isFetchingNextPage}
-							onClick={() => void query.fetchNextPage()}
-						>
-							Show older ones
-						</Button>
+						<Older query={query} />
 					</div>
 				)}
 			</Card>

@@ -1,10 +1,11 @@
-import { Alert, Button, Checkbox, Group, Modal, Radio, Stack, Text, TextInput } from "@mantine/core";
+import { Checkbox, Modal, Radio, Stack, Text, TextInput } from "@mantine/core";
 import { type ReactNode, useState } from "react";
 import type { Host, OrderJob } from "../../api/types";
 import { fieldErrors } from "../../lib/fields";
+import { FormEnd, WaitsNote } from "../../ui/FormEnd";
 import { Ordered, useOrdering } from "../../ui/Order";
 
-/** Kinds that have a small dialog; backups and restores have one of their own, forget is ordered from the snapshots. */
+/** Kinds that have a small dialog; backups and restores have one of their own. */
 export type SmallKind = "check" | "snapshots" | "unlock" | "prune" | "init";
 
 interface Props {
@@ -106,24 +107,8 @@ function Inside({ host, kind, close }: { host: Host; kind: SmallKind; close: () 
 						/>
 					</>
 				)}
-				{host.status !== "online" && (
-					<Alert color="yellow" variant="light">
-						The machine is not online. The job waits for it, a day at most.
-					</Alert>
-				)}
-				{refused.rest && (
-					<Alert color="red" role="alert">
-						{refused.rest}
-					</Alert>
-				)}
-				<Group justify="flex-end">
-					<Button variant="default" onClick={close}>
-						Close
-					</Button>
-					<Button type="submit" loading={order.isPending}>
-						{buttons[kind]}
-					</Button>
-				</Group>
+				<WaitsNote status={host.status} />
+				<FormEnd wrong={refused.rest} close={close} action={buttons[kind]} busy={order.isPending} />
 			</Stack>
 		</form>
 	);

@@ -1,4 +1,4 @@
-import { Alert, Button, Group, Modal, NativeSelect, Stack, Text, TextInput } from "@mantine/core";
+import { Button, Group, Modal, NativeSelect, Stack, Text, TextInput } from "@mantine/core";
 import { IconCircleCheck, IconCircleX, IconInfoCircle, IconPlus, IconTrash } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
@@ -17,6 +17,7 @@ import { Confirm } from "../../ui/Confirm";
 import { Copy } from "../../ui/Copy";
 import { Facts } from "../../ui/Facts";
 import { Foreign } from "../../ui/Foreign";
+import { FormEnd } from "../../ui/FormEnd";
 import { done } from "../../ui/notify";
 import { Card } from "../../ui/Page";
 import { SecretInput } from "../../ui/SecretInput";
@@ -372,19 +373,13 @@ function Form({ host, close, test }: Omit<DialogProps, "opened"> & { test: () =>
 						)}
 					</Stack>
 				)}
-				{refused.rest && (
-					<Alert color="red" role="alert">
-						{refused.rest}
-					</Alert>
-				)}
-				<Group justify="flex-end">
-					<Button variant="default" onClick={close}>
-						Close
-					</Button>
-					<Button type="submit" loading={put.isPending} disabled={url.trim() === "" || password === ""}>
-						Set and test
-					</Button>
-				</Group>
+				<FormEnd
+					wrong={refused.rest}
+					close={close}
+					action="Set and test"
+					busy={put.isPending}
+					disabled={url.trim() === "" || password === ""}
+				/>
 			</Stack>
 		</form>
 	);

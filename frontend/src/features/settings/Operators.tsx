@@ -14,6 +14,7 @@ import { Command } from "../../ui/Copy";
 import { Foreign } from "../../ui/Foreign";
 import { Note } from "../../ui/Note";
 import { done, failed } from "../../ui/notify";
+import { Older } from "../../ui/Older";
 import { Card } from "../../ui/Page";
 import { Shown } from "../../ui/States";
 import { roleWords } from "./roles";
@@ -122,14 +123,7 @@ export function Operators() {
 							))}
 						{operators.hasNextPage && (
 							<li className={classes.more}>
-								<Button
-									size="xs"
-									variant="default"
-									loading={operators.isFetchingNextPage}
-									onClick={() => void operators.fetchNextPage()}
-								>
-									Show more
-								</Button>
+								<Older query={operators} label="Show more" />
 							</li>
 						)}
 					</ul>

@@ -13,6 +13,7 @@ import { Badge } from "../../ui/Badge";
 import { Confirm } from "../../ui/Confirm";
 import { Foreign } from "../../ui/Foreign";
 import { done } from "../../ui/notify";
+import { Older } from "../../ui/Older";
 import { Card } from "../../ui/Page";
 import { Empty, Shown } from "../../ui/States";
 import classes from "./Settings.module.css";
@@ -84,14 +85,7 @@ export function Tokens({ state, filter }: Props) {
 							)}
 							{tokens.hasNextPage && (
 								<li className={classes.more}>
-									<Button
-										size="xs"
-										variant="default"
-										loading={tokens.isFetchingNextPage}
-										onClick={() => void tokens.fetchNextPage()}
-									>
-										Show older ones
-									</Button>
+									<Older query={tokens} />
 								</li>
 							)}
 						</ul>

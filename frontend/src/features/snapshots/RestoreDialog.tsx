@@ -1,9 +1,10 @@
-import { Alert, Button, Checkbox, Group, Modal, Radio, Stack, Text, Textarea, TextInput } from "@mantine/core";
+import { Checkbox, Modal, Radio, Stack, Text, Textarea, TextInput } from "@mantine/core";
 import { useState } from "react";
 import type { Host, Snapshot } from "../../api/types";
 import { bytes } from "../../lib/bytes";
 import { fieldErrors } from "../../lib/fields";
 import { Foreign } from "../../ui/Foreign";
+import { FormEnd, WaitsNote } from "../../ui/FormEnd";
 import { useOrdering } from "../../ui/Order";
 import { type RestoreField, type RestoreForm, restoreFields, restoreSpecOf } from "./restoreForm";
 import classes from "./Snapshots.module.css";
@@ -112,24 +113,8 @@ function Form({ host, snapshot, close, follow }: Props) {
 					checked={form.verify}
 					onChange={(e) => set({ verify: e.currentTarget.checked })}
 				/>
-				{host.status !== "online" && (
-					<Alert color="yellow" variant="light">
-						The machine is not online. The job waits for it, a day at most.
-					</Alert>
-				)}
-				{refused.rest && (
-					<Alert color="red" role="alert">
-						{refused.rest}
-					</Alert>
-				)}
-				<Group justify="flex-end">
-					<Button variant="default" onClick={close}>
-						Close
-					</Button>
-					<Button type="submit" loading={order.isPending}>
-						Restore
-					</Button>
-				</Group>
+				<WaitsNote status={host.status} />
+				<FormEnd wrong={refused.rest} close={close} action="Restore" busy={order.isPending} />
 			</Stack>
 		</form>
 	);

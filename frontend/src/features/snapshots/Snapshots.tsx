@@ -1,4 +1,4 @@
-import { Button, Switch, TextInput } from "@mantine/core";
+import { Switch, TextInput } from "@mantine/core";
 import { useDebouncedCallback } from "@mantine/hooks";
 import { IconCamera, IconFilter, IconTag } from "@tabler/icons-react";
 import { useInfiniteQuery } from "@tanstack/react-query";
@@ -10,6 +10,7 @@ import { bytes, count, counted } from "../../lib/bytes";
 import { exact } from "../../lib/time";
 import { Ago } from "../../ui/Ago";
 import { Foreign } from "../../ui/Foreign";
+import { Older } from "../../ui/Older";
 import { Card } from "../../ui/Page";
 import rows from "../../ui/Rows.module.css";
 import { Empty, Shown } from "../../ui/States";
@@ -96,14 +97,7 @@ export function Snapshots({ host, choice, choose, action }: Props) {
 				</Shown>
 				{query.hasNextPage && (
 					<div className={rows.foot}>
-						<Button
-							size="xs"
-							variant="default"
-							loading={query.isFetchingNextPage}
-							onClick={() => void query.fetchNextPage()}
-						>
-							Show older ones
-						</Button>
+						<Older query={query} />
 					</div>
 				)}
 			</Card>
