@@ -53,8 +53,7 @@ export function life(database: Database) {
 		await dialog.getByLabel("Paths").fill(paths);
 		await more(dialog);
 		await dialog.getByRole("button", { name: "Back up now" }).click();
-		await page.goto(`${rig.url}/jobs`);
-		await page.getByRole("link", { name: "Backup" }).first().click();
+		await dialog.getByRole("link", { name: "Follow the job" }).click();
 		await page.getByRole("heading", { level: 1, name: `Backup of ${name}` }).waitFor();
 	}
 
@@ -136,8 +135,7 @@ export function life(database: Database) {
 		await page.getByRole("region", { name: "Snapshots" }).getByRole("link").first().click();
 		await page.getByRole("button", { name: "Restore…" }).click();
 		await page.getByRole("dialog").getByRole("button", { name: "Restore", exact: true }).click();
-		await page.goto(`${rig.url}/jobs`);
-		await page.getByRole("link", { name: "Restore" }).first().click();
+		await page.getByRole("heading", { level: 1, name: `Restore of ${name}` }).waitFor();
 		await state("Succeeded");
 		const restored = join(agent.folder, "state/restore");
 		const folder = join(restored, readdirSync(restored)[0] ?? "", source);
