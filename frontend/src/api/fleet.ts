@@ -1,9 +1,8 @@
 import { type QueryClient, queryOptions } from "@tanstack/react-query";
 import { client, got } from "./client";
 import { keys } from "./keys";
-import { orderKey } from "./orders";
 import type { components, operations } from "./schema";
-import type { Host, Job, OrderJob } from "./types";
+import type { Host } from "./types";
 
 export type Overview = components["schemas"]["Overview"];
 export type Attention = components["schemas"]["Attention"];
@@ -52,44 +51,6 @@ export async function allHosts(listing: HostListing, signal?: AbortSignal): Prom
 		cursor = page.next_cursor;
 	} while (cursor);
 	return [...all.values()];
-}
-
-// What is done to many hosts, one call each; the pages that show them are told once, at the end.
-
-export function readHost(id: string, signal?: AbortSignal): Promise<Host> {
-	return got(client.GET("/api/hosts/{id}", { params: { path: { id } }, signal }));
-}
-
-export function setLabels(id: string, labels: Record<string, string>, signal?: AbortSignal): Promise<Host> {
-	return got(client.PATCH("/api/hosts/{id}", { params: { path: { id } }, body: { labels }, signal }));
-}
-
-export function revoke(id: string, signal?: AbortSignal): Promise<Host> {
-	return got(client.POST("/api/hosts/{id}/revoke", { params: { path: { id } }, signal }));
-}
-
-/** Orders once more what the job was asked. */
-export function orderAgain(jobID: string, key = orderKey(), signal?: AbortSignal): Promise<Job> {
-	return got(
-		client.POST("/api/jobs/{id}/retry", {
-			params: { path: { id: jobID }, header: { "Idempotency-Key": key } },
-			signal,
-		}),
-	);
-}
-
-export function order(hostID: string, body: OrderJob, key = orderKey(), signal?: AbortSignal): Promise<Job> {
-	return got(
-		client.POST("/api/hosts/{id}/jobs", {
-			params: { path: { id: hostID }, header: { "Idempotency-Key": key } },
-			body,
-			signal,
-		}),
-	);
-}
-
-export function cancel(jobID: string, signal?: AbortSignal): Promise<Job> {
-	return got(client.POST("/api/jobs/{id}/cancel", { params: { path: { id: jobID } }, signal }));
 }
 
 /** Makes stale whatever shows hosts or jobs. */

@@ -11,9 +11,23 @@ export type PutRepository = components["schemas"]["PutRepository"];
 export function hostQuery(id: string) {
 	return queryOptions({
 		queryKey: keys.host(id),
-		queryFn: ({ signal }) => got(client.GET("/api/hosts/{id}", { params: { path: { id } }, signal })),
+		queryFn: ({ signal }) => readHost(id, signal),
 		refetchInterval: (query) => (query.state.data?.active_jobs.some((j) => j.state !== "queued") ? 2000 : 60_000),
 	});
+}
+
+// Without hooks: what is done to many hosts tells the pages once, at its end.
+
+export function readHost(id: string, signal?: AbortSignal): Promise<Host> {
+	return got(client.GET("/api/hosts/{id}", { params: { path: { id } }, signal }));
+}
+
+export function setLabels(id: string, labels: Record<string, string>, signal?: AbortSignal): Promise<Host> {
+	return got(client.PATCH("/api/hosts/{id}", { params: { path: { id } }, body: { labels }, signal }));
+}
+
+export function revoke(id: string, signal?: AbortSignal): Promise<Host> {
+	return got(client.POST("/api/hosts/{id}/revoke", { params: { path: { id } }, signal }));
 }
 
 function changed(queries: QueryClient, host: Host) {
@@ -41,7 +55,7 @@ export function useUpdateHost(id: string) {
 export function useRevokeHost(id: string) {
 	const queries = useQueryClient();
 	return useMutation({
-		mutationFn: () => got(client.POST("/api/hosts/{id}/revoke", { params: { path: { id } } })),
+		mutationFn: () => revoke(id),
 		onSuccess: (host) => changed(queries, host),
 	});
 }

@@ -11,6 +11,32 @@ export function orderKey(): string {
 	return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
 }
 
+// Without hooks: what is done to many hosts tells the pages once, at its end.
+
+/** Orders once more what the job was asked. */
+export function orderAgain(jobID: string, key = orderKey(), signal?: AbortSignal): Promise<Job> {
+	return got(
+		client.POST("/api/jobs/{id}/retry", {
+			params: { path: { id: jobID }, header: { "Idempotency-Key": key } },
+			signal,
+		}),
+	);
+}
+
+export function order(hostID: string, body: OrderJob, key = orderKey(), signal?: AbortSignal): Promise<Job> {
+	return got(
+		client.POST("/api/hosts/{id}/jobs", {
+			params: { path: { id: hostID }, header: { "Idempotency-Key": key } },
+			body,
+			signal,
+		}),
+	);
+}
+
+export function cancel(jobID: string, signal?: AbortSignal): Promise<Job> {
+	return got(client.POST("/api/jobs/{id}/cancel", { params: { path: { id: jobID } }, signal }));
+}
+
 function stale(queries: QueryClient, job: Job) {
 	queries.setQueryData(keys.job(job.id), job);
 	void queries.invalidateQueries({ queryKey: keys.jobs });
@@ -45,7 +71,7 @@ export function useOrderJob(hostID: string) {
 export function useCancelJob() {
 	const queries = useQueryClient();
 	return useMutation({
-		mutationFn: (jobID: string) => got(client.POST("/api/jobs/{id}/cancel", { params: { path: { id: jobID } } })),
+		mutationFn: (jobID: string) => cancel(jobID),
 		onSuccess: (job) => stale(queries, job),
 	});
 }
@@ -54,12 +80,7 @@ export function useCancelJob() {
 export function useRetryJob() {
 	const queries = useQueryClient();
 	return useMutation({
-		mutationFn: ({ jobID, key }: { jobID: string; key: string }) =>
-			got(
-				client.POST("/api/jobs/{id}/retry", {
-					params: { path: { id: jobID }, header: { "Idempotency-Key": key } },
-				}),
-			),
+		mutationFn: ({ jobID, key }: { jobID: string; key: string }) => orderAgain(jobID, key),
 		onSuccess: (job) => stale(queries, job),
 	});
 }

@@ -16,3 +16,11 @@ export function makePassword(length = 24, group = 6): string {
 	}
 	return text;
 }
+
+/** What stands below the field of a new password: what it takes, or how much of it is missing. */
+export function passwordHint(password: string, least = 12): string {
+	const missing = least - [...password].length;
+	return password !== "" && missing > 0
+		? `${missing} more ${missing === 1 ? "character" : "characters"}`
+		: `${least} characters or more; four unusual words are easy to keep`;
+}

@@ -1,18 +1,9 @@
 import { Alert, Button, Checkbox, Group, Modal, Radio, Stack, Text, Textarea, TextInput } from "@mantine/core";
 import { useQueryClient } from "@tanstack/react-query";
 import { type ReactNode, useEffect, useRef, useState } from "react";
-import {
-	allHosts,
-	cancel,
-	type HostFilter,
-	order,
-	orderAgain,
-	readHost,
-	revoke,
-	setLabels,
-	staleFleet,
-} from "../../api/fleet";
-import { orderKey } from "../../api/orders";
+import { allHosts, type HostFilter, staleFleet } from "../../api/fleet";
+import { readHost, revoke, setLabels } from "../../api/hosts";
+import { cancel, order, orderAgain, orderKey } from "../../api/orders";
 import { messageOf, Problem, Unreachable } from "../../api/problem";
 import { type Host, isOpen } from "../../api/types";
 import { count, counted } from "../../lib/bytes";

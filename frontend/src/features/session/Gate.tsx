@@ -4,6 +4,7 @@ import { type ReactNode, useEffect, useRef, useState } from "react";
 import { accountFault, meQuery, useSetUp, useSignIn } from "../../api/auth";
 import { session } from "../../api/link";
 import { messageOf, Problem, Unreachable } from "../../api/problem";
+import { passwordHint } from "../../lib/password";
 import { useSignal } from "../../lib/signal";
 import { timeLeft, useSecondsLeft } from "../../ui/countdown";
 import { useTitle } from "../../ui/Page";
@@ -220,7 +221,6 @@ function SetUpForm() {
 	const differ = again !== "" && again !== password;
 	const fault = accountFault(setUp.error);
 	const at = (name: string) => (fault?.field === name ? fault.message : undefined);
-	const missing = least - [...password].length;
 	const done = setUp.error instanceof Problem && setUp.error.code === "setup_done";
 	return (
 		<form
@@ -269,11 +269,7 @@ function SetUpForm() {
 				/>
 				<SecretInput
 					label="Password"
-					description={
-						password !== "" && missing > 0
-							? `${missing} more ${missing === 1 ? "character" : "characters"}`
-							: "12 characters or more; four unusual words are easy to keep"
-					}
+					description={passwordHint(password)}
 					name="new-password"
 					autoComplete="new-password"
 					required

@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { accountFault, meQuery, useChangePassword } from "../../api/auth";
 import { messageOf, Problem } from "../../api/problem";
-import { makePassword } from "../../lib/password";
+import { makePassword, passwordHint } from "../../lib/password";
 import { Copy } from "../../ui/Copy";
 import { timeLeft, useSecondsLeft } from "../../ui/countdown";
 import { Foreign } from "../../ui/Foreign";
@@ -54,7 +54,6 @@ export function PasswordForm({ username }: { username: string }) {
 	const wait = useSecondsLeft(until);
 	const differ = again !== "" && again !== next;
 	const fault = accountFault(change.error);
-	const missing = 12 - [...next].length;
 	return (
 		<form
 			onSubmit={(e) => {
@@ -91,11 +90,7 @@ export function PasswordForm({ username }: { username: string }) {
 				/>
 				<SecretInput
 					label="New password"
-					description={
-						next !== "" && missing > 0
-							? `${missing} more ${missing === 1 ? "character" : "characters"}`
-							: "12 characters or more; four unusual words are easy to keep"
-					}
+					description={passwordHint(next)}
 					autoComplete="new-password"
 					required
 					minLength={12}
