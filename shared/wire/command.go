@@ -188,6 +188,8 @@ const (
 	RepositoryLocal = "local"
 	// RepositoryServer is the one the server holds for the host; it rides on accept, in memory only.
 	RepositoryServer = "server"
+	// RepositoryTarget is another one than the host's own, for maintenance; it rides on accept, in memory only.
+	RepositoryTarget = "target"
 )
 
 // PollReply answers next-command; after the wait it holds the mark alone.
@@ -203,6 +205,8 @@ type PollReply struct {
 type Configure struct {
 	Version  string   `json:"version"`
 	Settings Settings `json:"settings"`
+	// Schedule is nil for an agent without FeatureSchedule.
+	Schedule *Schedule `json:"schedule,omitempty"`
 }
 
 // IsEmpty reports whether the reply asks for nothing.

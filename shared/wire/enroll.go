@@ -82,18 +82,20 @@ const (
 
 // HelloRequest is said once by each process before its first poll, and again when asked to.
 type HelloRequest struct {
-	BootID          string             `json:"boot_id"`
-	BootNumber      int64              `json:"boot_number"`
-	Seq             int64              `json:"seq"`
-	ProtocolVersion int                `json:"protocol_version"`
-	AgentVersion    string             `json:"agent_version"`
-	ResticVersion   string             `json:"restic_version,omitempty"`
-	Facts           Facts              `json:"facts"`
-	Kinds           []Kind             `json:"kinds"`
-	Guard           GuardReport        `json:"guard"`
-	Repositories    []RepositoryReport `json:"repositories"`
-	Jobs            []JobReport        `json:"jobs"`
-	Now             time.Time          `json:"now"`
+	BootID          string `json:"boot_id"`
+	BootNumber      int64  `json:"boot_number"`
+	Seq             int64  `json:"seq"`
+	ProtocolVersion int    `json:"protocol_version"`
+	AgentVersion    string `json:"agent_version"`
+	ResticVersion   string `json:"restic_version,omitempty"`
+	Facts           Facts  `json:"facts"`
+	Kinds           []Kind `json:"kinds"`
+	// Features are what the agent can do beside its kinds: FeatureSchedule.
+	Features     []string           `json:"features,omitempty"`
+	Guard        GuardReport        `json:"guard"`
+	Repositories []RepositoryReport `json:"repositories"`
+	Jobs         []JobReport        `json:"jobs"`
+	Now          time.Time          `json:"now"`
 }
 
 // Verdict is the server's word on one job that a hello named.

@@ -9,10 +9,12 @@
 //	GET  /api/agents/next-command?PollQuery      -              -> PollReply
 //	POST /api/agents/jobs/{id}/accept            AcceptRequest  -> AcceptReply
 //	POST /api/agents/jobs/{id}/start             StartRequest   -> Empty
+//	POST /api/agents/jobs/{id}/adopt             AdoptRequest   -> Empty
 //	POST /api/agents/jobs/{id}/resume            ResumeRequest  -> ResumeReply
 //	POST /api/agents/jobs/{id}/log?LogQuery      NDJSON records -> LogReply
 //	POST /api/agents/jobs/{id}/progress          Progress       -> ProgressReply
 //	POST /api/agents/jobs/{id}/finish            FinishRequest  -> FinishReply
+//	POST /api/agents/ticks                       TicksRequest   -> TicksReply
 //	POST /api/agents/listings                    ListingRequest -> ListingReply
 //	PUT  /api/agents/listings/{token}/parts/{n}  NDJSON of Snapshot -> Empty
 //	POST /api/agents/listings/{token}/commit     CommitRequest  -> Empty

@@ -14,7 +14,7 @@ import {
 } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate } from "@tanstack/react-router";
-import { lazy, Suspense, useEffect, useRef } from "react";
+import { lazy, Suspense, useEffect, useLayoutEffect, useRef } from "react";
 import { mayAs, meQuery, useSignOut } from "../../api/auth";
 import { fleetQuery } from "../../api/fleet";
 import { awaySince, serverVersion } from "../../api/link";
@@ -227,7 +227,8 @@ function useProblems() {
 function useKeys() {
 	const navigate = useNavigate();
 	const goAt = useRef(0);
-	useEffect(() => {
+	// There with the page that names them: a key pressed before the effects of its first frame would be lost.
+	useLayoutEffect(() => {
 		function onKey(e: KeyboardEvent) {
 			if ((e.metaKey || e.ctrlKey) && !e.altKey && e.key.toLowerCase() === "k") {
 				e.preventDefault();

@@ -1,0 +1,142 @@
+-- +goose Up
+-- A repository as people set it up: where it is and what opens it, for one host or for many. What restic calls the
+-- repository's id, and the list of what is in it, are in repositories: with {host} in the address one setting stands for
+-- one repository a host. Secrets are sealed with AES-256-GCM, the setting's id and the column bound in.
+CREATE TABLE repository_settings (
+    id              uuid PRIMARY KEY,
+    name            text NOT NULL,
+    name_key        text COLLATE "C" NOT NULL UNIQUE,
+    url             text NOT NULL,
+    append_only     boolean NOT NULL DEFAULT false,
+    sealed_password bytea NOT NULL,
+    env_keys        text NOT NULL,
+    sealed_env      bytea NOT NULL,
+    -- what the maintenance runner gets in place of env; no keys: the same
+    maintenance_env_keys   text NOT NULL,
+    sealed_maintenance_env bytea NOT NULL,
+    runner_id       uuid REFERENCES hosts (id) ON DELETE SET NULL,
+    maintenance     text NOT NULL DEFAULT '{}',
+    created_at      timestamptz NOT NULL,
+    updated_at      timestamptz NOT NULL,
+    -- a recovery kit made before the secrets changed is of no use
+    secrets_changed_at timestamptz NOT NULL,
+    kit_made_at     timestamptz
+);
+
+-- The setting that a host's repository comes from; null: it was given to the host by hand.
+ALTER TABLE host_repositories ADD COLUMN setting_id uuid REFERENCES repository_settings (id);
+CREATE INDEX host_repositories_setting ON host_repositories (setting_id) WHERE setting_id IS NOT NULL;
+
+CREATE TABLE policies (
+    id         uuid PRIMARY KEY,
+    name       text NOT NULL,
+    name_key   text COLLATE "C" NOT NULL UNIQUE,
+    enabled    boolean NOT NULL,
+    version    bigint NOT NULL,
+    spec       text NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL
+);
+CREATE TABLE policy_versions (
+    policy_id uuid NOT NULL REFERENCES policies (id) ON DELETE CASCADE,
+    version   bigint NOT NULL,
+    at        timestamptz NOT NULL,
+    by_name   text NOT NULL,
+    name      text NOT NULL,
+    enabled   boolean NOT NULL,
+    spec      text NOT NULL,
+    PRIMARY KEY (policy_id, version)
+);
+
+-- Which hosts a policy applies to, and why. With a problem it does not run there. Due times up to accounted_until have
+-- an outcome; next_due_at is the first one after it, null for a policy that is switched off.
+CREATE TABLE assignments (
+    policy_id       uuid NOT NULL REFERENCES policies (id) ON DELETE CASCADE,
+    host_id         uuid NOT NULL REFERENCES hosts (id) ON DELETE CASCADE,
+    why             text NOT NULL,
+    problem         text NOT NULL DEFAULT '',
+    since           timestamptz NOT NULL,
+    accounted_until timestamptz NOT NULL,
+    next_due_at     timestamptz,
+    PRIMARY KEY (policy_id, host_id)
+);
+CREATE INDEX assignments_host ON assignments (host_id);
+CREATE INDEX assignments_due ON assignments (next_due_at) WHERE next_due_at IS NOT NULL;
+
+-- What became of each due time: one row, one outcome.
+CREATE TABLE ticks (
+    policy_id   uuid NOT NULL,
+    host_id     uuid NOT NULL REFERENCES hosts (id) ON DELETE CASCADE,
+    due_at      timestamptz NOT NULL,
+    outcome     text NOT NULL CHECK (outcome IN ('run', 'coalesced', 'missed', 'skipped')),
+    job_id      uuid,
+    why         text NOT NULL DEFAULT '',
+    recorded_at timestamptz NOT NULL,
+    PRIMARY KEY (policy_id, host_id, due_at)
+);
+CREATE INDEX ticks_host ON ticks (host_id, due_at);
+CREATE INDEX ticks_due ON ticks (due_at);
+
+-- What the agent can do beside its kinds; which schedule the host is to have, and which one its agent has.
+ALTER TABLE hosts ADD COLUMN features text NOT NULL DEFAULT '[]';
+ALTER TABLE hosts ADD COLUMN schedule_version bigint NOT NULL DEFAULT 0;
+ALTER TABLE hosts ADD COLUMN schedule_known bigint NOT NULL DEFAULT 0;
+
+-- The policy and due time a job is of; and, for maintenance, the repository it is about in place of the host's own:
+-- target is restic's id ('' is not known), of target_setting for target_host (null: the setting has no {host}).
+ALTER TABLE jobs ADD COLUMN policy_id uuid;
+ALTER TABLE jobs ADD COLUMN due_at timestamptz;
+ALTER TABLE jobs ADD COLUMN target text NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN target_setting uuid;
+ALTER TABLE jobs ADD COLUMN target_host uuid;
+CREATE INDEX jobs_policy ON jobs (policy_id, id, host_id) WHERE policy_id IS NOT NULL;
+CREATE INDEX jobs_target ON jobs (target) WHERE target <> '' AND state = 'queued';
+
+-- Maintenance of one repository: whose setting it is, when what is due, how far the rotating check has come.
+CREATE TABLE repository_maintenance (
+    repository_id  text PRIMARY KEY REFERENCES repositories (id) ON DELETE CASCADE,
+    setting_id     uuid NOT NULL REFERENCES repository_settings (id) ON DELETE CASCADE,
+    host_id        uuid REFERENCES hosts (id) ON DELETE CASCADE,
+    next_forget_at timestamptz,
+    next_prune_at  timestamptz,
+    next_check_at  timestamptz,
+    check_part     bigint NOT NULL DEFAULT 0,
+    last_forget_at timestamptz,
+    last_prune_at  timestamptz,
+    -- why retention removes nothing until a person has looked; '' is not
+    frozen         text NOT NULL DEFAULT '',
+    frozen_at      timestamptz
+);
+-- Which part of the data was read when; the oldest of all parts is the age of the last full verification.
+CREATE TABLE repository_checks (
+    repository_id text NOT NULL REFERENCES repositories (id) ON DELETE CASCADE,
+    parts         bigint NOT NULL,
+    part          bigint NOT NULL,
+    checked_at    timestamptz NOT NULL,
+    job_id        uuid NOT NULL,
+    PRIMARY KEY (repository_id, parts, part)
+);
+-- Snapshots that no job of ours made, and that a person has said to count.
+CREATE TABLE snapshot_adoptions (
+    repository_id text NOT NULL REFERENCES repositories (id) ON DELETE CASCADE,
+    snapshot_id   text NOT NULL,
+    adopted_at    timestamptz NOT NULL,
+    adopted_by    text NOT NULL,
+    PRIMARY KEY (repository_id, snapshot_id)
+);
+-- Removals that retention asked for: explicit ids, the total there was, and what became of them.
+CREATE TABLE removals (
+    id            uuid PRIMARY KEY,
+    repository_id text NOT NULL REFERENCES repositories (id) ON DELETE CASCADE,
+    made_at       timestamptz NOT NULL,
+    snapshot_ids  text NOT NULL,
+    id_count      bigint NOT NULL,
+    total         bigint NOT NULL,
+    state         text NOT NULL CHECK (state IN ('waiting', 'ordered', 'done', 'failed', 'refused')),
+    why           text NOT NULL DEFAULT '',
+    job_id        uuid,
+    decided_by    text NOT NULL DEFAULT '',
+    decided_at    timestamptz
+);
+CREATE UNIQUE INDEX removals_open ON removals (repository_id) WHERE state IN ('waiting', 'ordered');
+CREATE INDEX removals_repository ON removals (repository_id, id);
