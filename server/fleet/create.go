@@ -34,6 +34,10 @@ type order struct {
 	ttl       time.Duration
 	key       string
 	retryOf   *string
+	policyID  string
+	id        string // given; empty: a new one
+	dueAt     time.Time
+	target    *Target
 }
 
 // CreateJob queues a job. A job asked for by hand coalesces with a queued one that asks the same of the same
@@ -68,7 +72,8 @@ func (n NewJob) order() (order, error) {
 	if _, err := wire.DecodeSpec(n.Kind, raw); err != nil {
 		return order{}, fault.Invalidf("%v", err)
 	}
-	o := order{hostID: n.HostID, kind: n.Kind, spec: string(raw), timeLimit: n.TimeLimit, ttl: n.TTL, key: n.IdempotencyKey}
+	o := order{hostID: n.HostID, kind: n.Kind, spec: string(raw), timeLimit: n.TimeLimit, ttl: n.TTL, key: n.IdempotencyKey,
+		policyID: n.PolicyID, id: n.ID, dueAt: n.DueAt, target: n.Target}
 	if o.timeLimit == 0 {
 		o.timeLimit = info.TimeLimit
 	}
@@ -113,6 +118,15 @@ func (s *Store) queue(ctx context.Context, actor database.Actor, o order) (Job, 
 	return j, created, err
 }
 
+// Order queues a job in the caller's transaction, whose Audit row it writes; see CreateJob. Lock nothing of jobs before.
+func (s *Store) Order(tx *database.Tx, actor database.Actor, n NewJob) (id string, created bool, err error) {
+	o, err := n.order()
+	if err != nil {
+		return "", false, err
+	}
+	return s.enqueue(tx, actor, o)
+}
+
 func (s *Store) enqueue(tx *database.Tx, actor database.Actor, o order) (id string, created bool, err error) {
 	host, err := lockHost(tx, o.hostID)
 	if err != nil {
@@ -151,7 +165,11 @@ func (o order) request() string {
 	if o.retryOf != nil {
 		retry = *o.retryOf
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s\n%d\n%d\n%s", o.hostID, o.kind, retry, o.timeLimit, o.ttl, o.spec))
+	asked := fmt.Appendf(nil, "%s\n%s\n%s\n%d\n%d\n%s", o.hostID, o.kind, retry, o.timeLimit, o.ttl, o.spec)
+	if o.policyID != "" || o.target != nil {
+		asked = fmt.Appendf(asked, "\n%s\n%v", o.policyID, o.target)
+	}
+	sum := sha256.Sum256(asked)
 	return hex.EncodeToString(sum[:])
 }
 
@@ -196,12 +214,21 @@ func (o order) remember(tx *database.Tx, actor database.Actor, id string) error 
 	return nil
 }
 
-// coalesce finds a queued job that asks the same: an offline machine does not come back to a pile.
+// coalesce finds a queued job that asks the same, or one of the same policy: an offline machine does not come back to
+// a pile.
 func (o order) coalesce(tx *database.Tx) (string, error) {
+	same, args := "policy_id = ?", []any{o.policyID}
+	if o.policyID == "" {
+		same, args = "policy_id IS NULL AND spec = ? AND time_limit_seconds = ?", []any{o.spec, int64(o.timeLimit.Seconds())}
+	}
+	if o.target == nil {
+		same += " AND target_setting IS NULL"
+	} else {
+		same, args = same+" AND target_setting = ? AND coalesce(CAST(target_host AS text), '') = ?", append(args, o.target.SettingID, o.target.HostID)
+	}
 	var ids []string
-	err := tx.Raw(`SELECT id FROM jobs WHERE host_id = ? AND state = 'queued' AND kind = ? AND spec = ? AND time_limit_seconds = ?
-		AND expires_at > ? ORDER BY number LIMIT 1`,
-		o.hostID, o.kind, o.spec, int64(o.timeLimit.Seconds()), tx.Now).Scan(&ids).Error
+	err := tx.Raw("SELECT id FROM jobs WHERE host_id = ? AND state = 'queued' AND kind = ? AND expires_at > ? AND "+same+" ORDER BY number LIMIT 1",
+		append([]any{o.hostID, o.kind, tx.Now}, args...)...).Scan(&ids).Error
 	if err != nil {
 		return "", fmt.Errorf("look for the same job: %w", err)
 	}
@@ -212,10 +239,23 @@ func (o order) coalesce(tx *database.Tx) (string, error) {
 }
 
 func (s *Store) insert(tx *database.Tx, actor database.Actor, host hostRow, o order) (string, error) {
-	j := job.New(database.NewIDAt(tx.Now), host.ID, o.kind, o.ttl, tx.Now)
+	id := o.id
+	if id == "" {
+		id = database.NewIDAt(tx.Now)
+	}
+	j := job.New(id, host.ID, o.kind, o.ttl, tx.Now)
 	row := jobRow{
 		ID: j.ID, HostID: host.ID, Kind: j.Kind, Lane: j.Lane(), Hold: j.Hold(), State: j.State, Spec: o.spec, RetryOf: o.retryOf,
 		CreatedBy: actor.Name, TimeLimitSeconds: int64(o.timeLimit.Seconds()), QueuedAt: j.QueuedAt, ExpiresAt: j.ExpiresAt, Delivery: j.Delivery,
+	}
+	if o.policyID != "" {
+		row.PolicyID, row.DueAt = &o.policyID, ptr(o.dueAt)
+	}
+	if o.target != nil {
+		row.Target, row.TargetSetting = o.target.RepositoryID, &o.target.SettingID
+		if o.target.HostID != "" {
+			row.TargetHost = &o.target.HostID
+		}
 	}
 	if err := tx.Create(&row).Error; err != nil {
 		return "", fmt.Errorf("store the job: %w", err)
@@ -224,6 +264,9 @@ func (s *Store) insert(tx *database.Tx, actor database.Actor, host hostRow, o or
 	detail := map[string]any{"host": host.ID, "host_name": host.Name, "kind": j.Kind}
 	if o.retryOf != nil {
 		detail["retry_of"] = *o.retryOf
+	}
+	if o.policyID != "" {
+		detail["policy"] = o.policyID
 	}
 	return j.ID, tx.Audit(actor, "job.create", "job:"+j.ID, detail)
 }

@@ -222,6 +222,9 @@ func (s *Store) enroll(tx *database.Tx, r wire.EnrollRequest, address string) (w
 	if err := s.recordHostname(tx, host.ID, r.Hostname); err != nil {
 		return wire.EnrollReply{}, err
 	}
+	if err := s.hostChanged(tx, host.ID); err != nil {
+		return wire.EnrollReply{}, err
+	}
 	tx.Notify(database.TopicHosts, database.TopicHost(host.ID), database.TopicTokens)
 	agent := database.Actor{Kind: "agent", ID: host.ID, Name: host.Name, Address: address}
 	err = tx.Audit(agent, "host.enroll", "host:"+host.ID, map[string]any{"name": host.Name, "enrollment_token_id": token.ID})

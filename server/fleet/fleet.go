@@ -39,6 +39,7 @@ type Store struct {
 	settings Settings
 	log      *slog.Logger
 	key      []byte
+	hooks    Hooks
 
 	core    // jobs, polls, leases, the sign of life: see core.go
 	content // logs, listings, identities: see content.go

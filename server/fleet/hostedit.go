@@ -61,6 +61,9 @@ func (s *Store) UpdateHost(ctx context.Context, actor database.Actor, id string,
 			return err
 		}
 		tx.Notify(database.TopicHosts, database.TopicHost(id))
+		if err := s.hostChanged(tx, id); err != nil {
+			return err
+		}
 		return tx.Audit(actor, "host.update", "host:"+id, detail)
 	})
 	if err != nil {
@@ -93,6 +96,9 @@ func (s *Store) revoke(tx *database.Tx, actor database.Actor, id string) (ended 
 		return nil, err
 	}
 	if ended, err = s.revokeJobs(tx, id); err != nil {
+		return nil, err
+	}
+	if err := s.hostChanged(tx, id); err != nil {
 		return nil, err
 	}
 	if err := tx.Audit(actor, "host.revoke", "host:"+id, map[string]any{"name": host.Name}); err != nil {

@@ -60,6 +60,21 @@ type NewJob struct {
 	TimeLimit      time.Duration // 0: the kind's
 	TTL            time.Duration // how long it may wait in the queue; 0: wire.QueueTTL
 	IdempotencyKey string        // empty: none; else kept 24 h per actor
+	// PolicyID is the policy it is of; empty: it was asked for by hand. One queued job of a policy, host and kind stands
+	// for all that are asked for meanwhile, whatever they ask.
+	PolicyID string
+	// ID and DueAt are those of a policy's due time (wire.TickJobID); empty and zero for others.
+	ID    string
+	DueAt time.Time
+	// Target is the repository it is about in place of the host's own, for maintenance; nil: the host's own.
+	Target *Target
+}
+
+// Target is a repository by its setting, for one host where the setting's address names the host.
+type Target struct {
+	SettingID    string
+	HostID       string // empty: the setting stands for one repository
+	RepositoryID string // restic's own; empty: not known
 }
 
 // JobFilter narrows Jobs; zero fields do not.

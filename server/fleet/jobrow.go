@@ -27,6 +27,11 @@ type jobRow struct {
 	QueuedAt         time.Time  `gorm:"column:queued_at"`
 	ExpiresAt        time.Time  `gorm:"column:expires_at"`
 	WaitingSince     *time.Time `gorm:"column:waiting_since"`
+	PolicyID         *string    `gorm:"column:policy_id"`
+	DueAt            *time.Time `gorm:"column:due_at"`
+	Target           string     `gorm:"column:target"`
+	TargetSetting    *string    `gorm:"column:target_setting"`
+	TargetHost       *string    `gorm:"column:target_host"`
 
 	Delivery          int        `gorm:"column:delivery"`
 	Lease             string     `gorm:"column:lease"`
