@@ -105,6 +105,7 @@ const views: View[] = [
 	["sessions", plain("/settings/sessions")],
 	["operators", plain("/settings/operators")],
 	["tokens", plain("/settings/tokens")],
+	["API keys", plain("/settings/keys")],
 	["audit", plain("/settings/audit")],
 	["server", plain("/settings/server")],
 	[

@@ -18,16 +18,21 @@ import (
 	"restic-manager/shared/wire"
 )
 
-// Principal is who makes a request.
+// Principal is who makes a request: a signed-in person, or a program with an API key, whose id and name then stand in
+// OperatorID and Username.
 type Principal struct {
 	OperatorID string
 	Username   string
 	Role       Role
-	SessionID  string
+	SessionID  string // empty for a key
+	Key        bool
 }
 
 // Actor is the principal in the audit trail, calling from an address.
 func (p Principal) Actor(address string) database.Actor {
+	if p.Key {
+		return database.Actor{Kind: "api_key", ID: p.OperatorID, Name: p.Username, Address: address}
+	}
 	return database.Actor{Kind: "operator", ID: p.OperatorID, Name: p.Username, Address: address}
 }
 
@@ -38,6 +43,9 @@ func (p Principal) While(ctx context.Context, need Role) context.Context {
 }
 
 func (p Principal) stillMay(tx *database.Tx, need Role) error {
+	if p.Key {
+		return p.keyStillMay(tx, need)
+	}
 	q := tx.Table("operators").Select("operators.role").Joins("JOIN sessions ON sessions.operator_id = operators.id").
 		Where("operators.id = ? AND operators.disabled_at IS NULL AND sessions.id = ?", p.OperatorID, p.SessionID)
 	if tx.Postgres() { // a demotion waits for this transaction; SQLite's write transactions do by themselves
@@ -163,7 +171,7 @@ func newSecret() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// cached is a session as it was read; good for cacheFor.
+// cached is a session or a key as it was read; good for cacheFor.
 type cached struct {
 	principal Principal
 	expires   time.Time // by the deciding clock
@@ -177,7 +185,14 @@ func (a *Access) Authenticate(ctx context.Context, secret string) (Principal, er
 	if secret == "" || len(secret) > 128 {
 		return Principal{}, errSession()
 	}
-	key := hashed(secret)
+	return a.remembered(ctx, "session", secret, a.readSession)
+}
+
+// remembered gives what read gave for the hash of a secret a moment ago, or reads it. Of each sort of secret apart: a key
+// is no session.
+func (a *Access) remembered(ctx context.Context, sort, secret string, read func(ctx context.Context, sum string) (cached, error)) (Principal, error) {
+	sum := hashed(secret)
+	key := sort + " " + sum
 	at := a.now()
 	a.mu.Lock()
 	c, ok := a.cache[key]
@@ -185,7 +200,7 @@ func (a *Access) Authenticate(ctx context.Context, secret string) (Principal, er
 	if ok && at.Sub(c.at) < cacheFor && c.read.Add(at.Sub(c.at)).Before(c.expires) {
 		return c.principal, nil
 	}
-	c, err := a.readSession(ctx, key)
+	c, err := read(ctx, sum)
 	if err != nil {
 		return Principal{}, err
 	}

@@ -151,6 +151,9 @@ func (s *Server) permitOperator(x *exchange, r *http.Request, p Permission) erro
 	if err := s.sameSite(r); err != nil {
 		return err
 	}
+	if token, ok := bearer(r); ok && strings.HasPrefix(token, access.APIKeyPrefix) {
+		return s.permitKey(x, r, p, token)
+	}
 	secret := ""
 	if found := r.CookiesNamed(x.cookieName()); len(found) == 1 { // of two, one may be somebody else's
 		secret = found[0].Value
@@ -161,6 +164,21 @@ func (s *Server) permitOperator(x *exchange, r *http.Request, p Permission) erro
 	}
 	x.principal = who
 	x.Header().Set(headerVersion, s.o.Version) // so that a page notices an update
+	return who.Role.Allows(role(p))
+}
+
+// permitKey lets a program with an API key do what its role may. One's own account, sessions and password are a
+// person's.
+func (s *Server) permitKey(x *exchange, r *http.Request, p Permission, token string) error {
+	who, err := s.o.Access.AuthenticateKey(r.Context(), token)
+	if err != nil {
+		return err
+	}
+	if p == Self {
+		return fault.New(fault.Forbidden, "forbidden", "This is about a person's own account; an API key has none. Sign in to do it.")
+	}
+	x.principal = who
+	x.Header().Set(headerVersion, s.o.Version)
 	return who.Role.Allows(role(p))
 }
 

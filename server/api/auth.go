@@ -82,14 +82,15 @@ type Me struct {
 	ID        string      `json:"id"`
 	Username  string      `json:"username"`
 	Role      access.Role `json:"role" enum:"administrator,operator,viewer"`
-	SessionID string      `json:"session_id"`
+	SessionID string      `json:"session_id" doc:"Empty for an API key"`
+	APIKey    bool        `json:"api_key,omitempty" doc:"It is an API key; id and username are the key's"`
 }
 
 type meOutput struct{ Body Me }
 
 func (s *Server) me(ctx context.Context, _ *none) (*meOutput, error) {
 	p := exchangeOf(ctx).principal
-	return &meOutput{Me{ID: p.OperatorID, Username: p.Username, Role: p.Role, SessionID: p.SessionID}}, nil
+	return &meOutput{Me{ID: p.OperatorID, Username: p.Username, Role: p.Role, SessionID: p.SessionID, APIKey: p.Key}}, nil
 }
 
 type passwordInput struct {

@@ -41,10 +41,23 @@ var grants = map[string][]Permission{
 	"another agent":            {Public, Setup, Agent},
 	"set-up code as bearer":    {Public, Setup},
 	"set-up code as cookie":    {Public, Setup},
+	"viewer's key":             {Public, Setup, Viewer},
+	"operator's key":           {Public, Setup, Viewer, Operator},
+	"expired key":              {Public, Setup},
+	"deleted key":              {Public, Setup},
+	"key as cookie":            {Public, Setup},
 }
 
 func (r *rig) principals() map[string]func() principal {
 	expired := r.signIn(adminName)
+	key := func(role access.Role, lasts time.Duration) (id, secret string) {
+		k, secret, err := r.access.CreateAPIKey(r.t.Context(), database.Actor{Kind: "console", Name: "test"}, access.NewAPIKey{Name: "k", Role: role, ExpiresIn: lasts})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		return k.ID, secret
+	}
+	_, expiredKey := key(access.Operator, time.Minute)
 	r.clock.turn(access.SessionLifetime + time.Second)
 	const code = "ABCD-EFGH-JKMN-PQRS" // as if printed by a replica that has not heard of the set-up
 	err := r.db.Write(r.t.Context(), func(tx *database.Tx) error {
@@ -63,6 +76,10 @@ func (r *rig) principals() map[string]func() principal {
 	r.must(request{method: "GET", path: "/api/operators", as: admin}, &list)
 	i := slices.IndexFunc(list.Operators, func(o access.OperatorAccount) bool { return o.Username == "dora" })
 	r.must(request{method: "PATCH", path: "/api/operators/" + list.Operators[i].ID, as: admin, body: `{"disabled":true}`}, nil)
+	_, viewerKey := key(access.Viewer, 0)
+	_, operatorKey := key(access.Operator, 0)
+	deletedID, deletedKey := key(access.Operator, 0)
+	r.must(request{method: "DELETE", path: "/api/api-keys/" + deletedID, as: admin}, nil)
 	agent, revoked, deleted := r.enroll("alpha"), r.enroll("beta"), r.enroll("gamma")
 	for _, a := range []string{revoked.id, deleted.id} {
 		r.must(request{method: "POST", path: "/api/hosts/" + a + "/revoke", as: admin}, nil)
@@ -86,6 +103,8 @@ func (r *rig) principals() map[string]func() principal {
 		"agent's secret as cookie": {"Cookie": {name + "=" + agentSecret}},
 		"another agent":            r.enroll("delta").as,
 		"set-up code as bearer":    bearerOf(code), "set-up code as cookie": {"Cookie": {name + "=" + code}},
+		"viewer's key": bearerOf(viewerKey), "operator's key": bearerOf(operatorKey), "expired key": bearerOf(expiredKey),
+		"deleted key": bearerOf(deletedKey), "key as cookie": {"Cookie": {name + "=" + operatorKey}},
 	}
 	all := map[string]func() principal{}
 	for who, p := range fixed {

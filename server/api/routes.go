@@ -31,7 +31,7 @@ func (s *Server) table() []*Route {
 		route(post, "/api/setup", Setup, "setup", "Make the first administrator by the printed code, and sign in", operate(s.setup), always, small, status(204)),
 		route(post, "/api/auth/login", Public, "login", "Sign in", operate(s.login), small, status(204)),
 		route(post, "/api/auth/logout", Self, "logout", "Sign out", operate(s.logout), status(204)),
-		route(get, "/api/auth/me", Self, "me", "Who is signed in", operate(s.me)),
+		route(get, "/api/auth/me", Viewer, "me", "Who is signed in, or which API key this is", operate(s.me)),
 		route(put, "/api/auth/password", Self, "changePassword", "Change one's own password", operate(s.changePassword), small, status(204)),
 		route(get, "/api/sessions", Self, "listSessions", "One's own sign-ins", operate(s.listSessions)),
 		route(del, "/api/sessions/{id}", Self, "deleteSession", "End one of one's own sign-ins", operate(s.deleteSession), status(204)),
@@ -40,6 +40,9 @@ func (s *Server) table() []*Route {
 		route(get, "/api/operators/{id}", Administrator, "getOperator", "One account", operate(s.getOperator)),
 		route(patch, "/api/operators/{id}", Administrator, "updateOperator", "Change an account", operate(s.updateOperator), small),
 		route(del, "/api/operators/{id}", Administrator, "deleteOperator", "Delete an account", operate(s.deleteOperator), status(204)),
+		route(get, "/api/api-keys", Administrator, "listAPIKeys", "The keys of programs", operate(s.listAPIKeys), zipped),
+		route(post, "/api/api-keys", Administrator, "createAPIKey", "Make a key for a program; it is shown once", operate(s.createAPIKey), small, status(201)),
+		route(del, "/api/api-keys/{id}", Administrator, "deleteAPIKey", "Void a key", operate(s.deleteAPIKey), status(204)),
 		route(get, "/api/audit", Administrator, "listAudit", "Who changed what", operate(s.listAudit), zipped),
 
 		route(get, "/api/enrollment-tokens", Operator, "listEnrollmentTokens", "Tokens that can enroll a machine, and those that have", operate(s.listTokens), zipped),

@@ -11,6 +11,7 @@ export const keys = {
 	tokens: ["enrollment-tokens"] as const,
 	sessions: ["sessions"] as const,
 	operators: ["operators"] as const,
+	apiKeys: ["api-keys"] as const,
 	audit: ["audit"] as const,
 	server: ["server"] as const,
 	install: ["install"] as const,

@@ -208,6 +208,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/api-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The keys of programs */
+        get: operations["listAPIKeys"];
+        put?: never;
+        /** Make a key for a program; it is shown once */
+        post: operations["createAPIKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/api-keys/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Void a key */
+        delete: operations["deleteAPIKey"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/audit": {
         parameters: {
             query?: never;
@@ -266,7 +301,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Who is signed in */
+        /** Who is signed in, or which API key this is */
         get: operations["me"];
         put?: never;
         post?: never;
@@ -910,6 +945,49 @@ export interface components {
             /** Format: int64 */
             max_record_bytes?: number;
         };
+        APIKey: {
+            /** Format: date-time */
+            created_at: string;
+            created_by: string;
+            /**
+             * Format: date-time
+             * @description Absent: it does not expire
+             */
+            expires_at?: string;
+            id: string;
+            /**
+             * Format: date-time
+             * @description Exact to 5 minutes; absent: never
+             */
+            last_used_at?: string;
+            name: string;
+            /** @enum {string} */
+            role: "operator" | "viewer";
+        };
+        APIKeys: {
+            api_keys: components["schemas"]["APIKey"][];
+        };
+        APIKeySecret: {
+            /** Format: date-time */
+            created_at: string;
+            created_by: string;
+            /**
+             * Format: date-time
+             * @description Absent: it does not expire
+             */
+            expires_at?: string;
+            id: string;
+            /**
+             * Format: date-time
+             * @description Exact to 5 minutes; absent: never
+             */
+            last_used_at?: string;
+            name: string;
+            /** @enum {string} */
+            role: "operator" | "viewer";
+            /** @description Send it as Authorization: Bearer. It is not kept: only its hash is */
+            secret: string;
+        };
         Attention: {
             error_code?: string;
             host_id: string;
@@ -1009,8 +1087,20 @@ export interface components {
             sha256: string;
         };
         Configure: {
+            schedule?: components["schemas"]["Schedule"];
             settings: components["schemas"]["AgentSettings"];
             version: string;
+        };
+        CreateAPIKey: {
+            /**
+             * Format: int64
+             * @description 0: it does not expire
+             */
+            expires_in_seconds?: number;
+            /** @description Where the key is used */
+            name: string;
+            /** @enum {string} */
+            role: "operator" | "viewer";
         };
         CreateEnrollmentToken: {
             /**
@@ -1156,6 +1246,7 @@ export interface components {
             /** Format: int64 */
             boot_number: number;
             facts: components["schemas"]["Facts"];
+            features?: string[];
             guard: components["schemas"]["GuardReport"];
             jobs: components["schemas"]["JobReport"][];
             kinds: string[];
@@ -1452,9 +1543,12 @@ export interface components {
             next_line: number;
         };
         Me: {
+            /** @description It is an API key; id and username are the key's */
+            api_key?: boolean;
             id: string;
             /** @enum {string} */
             role: "administrator" | "operator" | "viewer";
+            /** @description Empty for an API key */
             session_id: string;
             username: string;
         };
@@ -1631,6 +1725,33 @@ export interface components {
         ResumeRequest: {
             new_lease: string;
             old_lease: string;
+        };
+        Schedule: {
+            policies: components["schemas"]["ScheduledPolicy"][];
+            repository: string;
+            secrets?: components["schemas"]["Secrets"];
+            /** Format: int64 */
+            version: number;
+        };
+        ScheduledPolicy: {
+            /** Format: date-time */
+            accounted_until: string;
+            cron: string;
+            id: string;
+            /** @enum {string} */
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
+            /** Format: int64 */
+            late_seconds?: number;
+            name: string;
+            no_catch_up?: boolean;
+            spec: unknown;
+            /** Format: int64 */
+            spread_seconds?: number;
+            /** Format: int64 */
+            time_limit_seconds: number;
+            /** Format: int64 */
+            version: number;
+            zone: string;
         };
         Secrets: {
             env?: {
@@ -2330,6 +2451,98 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["PollReply"];
                 };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listAPIKeys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["APIKeys"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    createAPIKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateAPIKey"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["APIKeySecret"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    deleteAPIKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Error */
             default: {

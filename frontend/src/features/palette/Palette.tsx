@@ -231,7 +231,11 @@ function useEntries(text: string): { entries: Entry[]; searching: boolean } {
 			section("account", "Account", "password sessions"),
 			...(operator ? [section("tokens", "Enrollment tokens", "add machine")] : []),
 			...(administrator
-				? [section("operators", "Operators", "people users roles"), section("audit", "Audit log", "who changed what")]
+				? [
+						section("operators", "Operators", "people users roles"),
+						section("keys", "API keys", "programs scripts tokens"),
+						section("audit", "Audit log", "who changed what"),
+					]
 				: []),
 			section("server", "Server", "version database about"),
 			{

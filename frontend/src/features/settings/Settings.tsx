@@ -2,6 +2,7 @@ import { NativeSelect } from "@mantine/core";
 import {
 	IconDeviceLaptop,
 	IconHistory,
+	IconKey,
 	IconPalette,
 	IconServer,
 	IconTicket,
@@ -17,6 +18,7 @@ import type { TokenState } from "../../lib/tokens";
 import { Card, Page } from "../../ui/Page";
 import { Empty, Loading } from "../../ui/States";
 import { Account, Appearance } from "./Account";
+import { APIKeys } from "./APIKeys";
 import { Audit, type AuditSearch } from "./Audit";
 import { Operators } from "./Operators";
 import { roleWords } from "./roles";
@@ -31,6 +33,7 @@ const sections = [
 	{ id: "sessions", name: "Sessions", icon: IconDeviceLaptop, least: "viewer" },
 	{ id: "tokens", name: "Enrollment tokens", icon: IconTicket, least: "operator" },
 	{ id: "operators", name: "Operators", icon: IconUsers, least: "administrator" },
+	{ id: "keys", name: "API keys", icon: IconKey, least: "administrator" },
 	{ id: "audit", name: "Audit log", icon: IconHistory, least: "administrator" },
 	{ id: "server", name: "Server", icon: IconServer, least: "viewer" },
 ] as const satisfies readonly { id: string; name: string; icon: ComponentType<{ size?: number }>; least: Role }[];
@@ -111,6 +114,8 @@ function Section({ id, search, set }: { id: (typeof sections)[number]["id"] } & 
 			return <Tokens state={search.state} filter={(state) => set({ state })} />;
 		case "operators":
 			return <Operators />;
+		case "keys":
+			return <APIKeys />;
 		case "audit":
 			return <Audit search={search} set={set} />;
 		case "server":
