@@ -5,7 +5,7 @@
 
 SHELL   := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-MODULES := shared migrations frontend packaging server agent server/e2e simulation
+MODULES := shared schedule migrations frontend packaging server agent server/e2e simulation
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # Names no host of a package registry in a lock file, and downloads no toolchain of its own.
@@ -81,7 +81,7 @@ WITH = tools/install 'postgresql:/usr/lib/postgresql/*/bin/postgres' systemd:sys
 	RESTIC_MANAGER_TEST_TOOLS=$$(tools/fetch-restic) && export RESTIC_MANAGER_TEST_TOOLS && \
 	RESTIC_MANAGER_TEST_BIN=$(CURDIR)/bin && export RESTIC_MANAGER_TEST_BIN
 
-UNIT = ./shared/... ./migrations/... ./frontend/... ./packaging/... ./server/... ./agent/...
+UNIT = ./shared/... ./schedule/... ./migrations/... ./frontend/... ./packaging/... ./server/... ./agent/...
 
 unit: build
 	cd frontend && npm test --silent

@@ -4,6 +4,7 @@ FROM golang:1.26-bookworm AS build
 WORKDIR /src
 ENV GOWORK=off
 COPY shared/go.mod shared/
+COPY schedule/go.mod schedule/go.sum schedule/
 COPY agent/go.mod agent/go.sum agent/
 RUN go -C agent mod download
 COPY . .

@@ -11,6 +11,7 @@ FROM golang:1.26-bookworm AS build
 WORKDIR /src
 ENV GOWORK=off
 COPY shared/go.mod shared/
+COPY schedule/go.mod schedule/go.sum schedule/
 COPY migrations/go.mod migrations/go.sum migrations/
 COPY frontend/go.mod frontend/
 COPY packaging/go.mod packaging/

@@ -60,6 +60,7 @@ require (
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
 	modernc.org/sqlite v1.60.1 // indirect
+	restic-manager/schedule v0.0.0
 )
 
 replace restic-manager/shared => ../shared
@@ -69,3 +70,5 @@ replace restic-manager/migrations => ../migrations
 replace restic-manager/frontend => ../frontend
 
 replace restic-manager/packaging => ../packaging
+
+replace restic-manager/schedule => ../schedule

@@ -13,6 +13,7 @@ var rooms = map[string][]string{
 	"shared/wire":                  {},
 	"shared/failpoint":             {},
 	"shared/coredump":              {},
+	"schedule":                     {},
 	"migrations":                   {},
 	"frontend":                     {},
 	"packaging":                    {},
@@ -53,7 +54,7 @@ var libraries = map[string][]string{
 
 func TestWhoMayImportWhom(t *testing.T) {
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`,
-		"restic-manager/shared/...", "restic-manager/migrations/...", "restic-manager/frontend/...", "restic-manager/packaging/...", "restic-manager/server/...", "restic-manager/agent/...").Output()
+		"restic-manager/shared/...", "restic-manager/schedule/...", "restic-manager/migrations/...", "restic-manager/frontend/...", "restic-manager/packaging/...", "restic-manager/server/...", "restic-manager/agent/...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
