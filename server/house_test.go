@@ -27,7 +27,8 @@ var rooms = map[string][]string{
 	"server/fleet":            {"shared/wire", "server/fault", "server/database", "server/fleet/job"},
 	"server/access":           {"server/fault", "server/database", "shared/wire"},
 	"server/web":              {"frontend", "shared/wire"},
-	"server/api":              {"shared/wire", "server/fault", "server/database", "server/fleet", "server/access", "server/web", "server/install"},
+	"server/vault":            {"shared/wire", "server/fault", "server/database", "server/fleet"},
+	"server/api":              {"shared/wire", "server/fault", "server/database", "server/fleet", "server/access", "server/web", "server/install", "server/vault"},
 	"server/install":          {"server/fault", "packaging"},
 	"server/keeper":           {"server/fleet", "server/access", "server/database"},
 	"server/config":           {"shared/wire"},
@@ -48,7 +49,8 @@ var rooms = map[string][]string{
 var libraries = map[string][]string{
 	"github.com/labstack/echo":              {"server/api"},
 	"github.com/danielgtaylor/huma":         {"server/api"},
-	"gorm.io/":                              {"server/database", "server/fleet", "server/access"},
+	"gorm.io/":                              {"server/database", "server/fleet", "server/access", "server/vault"},
+	"filippo.io/age":                        {"server/vault"},
 	"github.com/hashicorp/go-retryablehttp": {"agent/client"},
 }
 

@@ -26,6 +26,7 @@ import (
 	"restic-manager/server/fault"
 	"restic-manager/server/fleet"
 	"restic-manager/server/keeper"
+	"restic-manager/server/vault"
 	"restic-manager/server/web"
 )
 
@@ -152,7 +153,7 @@ func assembleOn(ctx context.Context, db *database.DB, s *config.Settings, log *s
 		pair = p.cert.current
 	}
 	p.api, err = api.New(api.Options{
-		Fleet: f, Access: p.access, Web: pages, Log: log, PublicURL: s.PublicURL, InsecureHTTP: s.InsecureHTTP, TrustedProxies: prefixes(s.TrustedProxies),
+		Fleet: f, Access: p.access, Vault: vault.Open(vault.Options{DB: db, Fleet: f, Log: log}), Web: pages, Log: log, PublicURL: s.PublicURL, InsecureHTTP: s.InsecureHTTP, TrustedProxies: prefixes(s.TrustedProxies),
 		MetricsToken: s.MetricsToken, Version: serverVersion(), HelpURL: s.HelpURL, Ready: (&readiness{db: p.db}).check,
 		AgentsDir: s.AgentsDir, Certificate: pair,
 	})

@@ -320,20 +320,9 @@ func keepAdministrator(tx *database.Tx) error {
 // ChangePassword sets the principal's own password, who must know the current one, and ends their other
 // sessions.
 func (a *Access) ChangePassword(ctx context.Context, p Principal, current, password, address string) error {
-	row, err := findOperator(a.db.Read(ctx), "id = ?", p.OperatorID)
+	row, guess, err := a.confirm(ctx, p, current, address)
 	if err != nil {
 		return err
-	}
-	guess := attempt{account: row.Username, address: address}
-	if err := a.reserve(ctx, guess); err != nil {
-		return err
-	}
-	right, err := a.check(ctx, row.PasswordHash, current)
-	if err != nil {
-		return err
-	}
-	if !right {
-		return fault.New(fault.Invalid, "wrong_password", "The current password is wrong.")
 	}
 	hash, err := a.newPassword(ctx, row.Username, password)
 	if err != nil {
@@ -358,6 +347,35 @@ func (a *Access) ChangePassword(ctx context.Context, p Principal, current, passw
 	})
 	a.forget(row.ID)
 	return err
+}
+
+// Confirm asks the principal's password again, before what a session alone must not do: a wrong one counts as a failed
+// sign-in.
+func (a *Access) Confirm(ctx context.Context, p Principal, current, address string) error {
+	_, guess, err := a.confirm(ctx, p, current, address)
+	if err != nil {
+		return err
+	}
+	return a.db.Write(ctx, guess.passed)
+}
+
+func (a *Access) confirm(ctx context.Context, p Principal, current, address string) (operatorRow, attempt, error) {
+	row, err := findOperator(a.db.Read(ctx), "id = ?", p.OperatorID)
+	if err != nil {
+		return row, attempt{}, err
+	}
+	guess := attempt{account: row.Username, address: address}
+	if err := a.reserve(ctx, guess); err != nil {
+		return row, guess, err
+	}
+	right, err := a.check(ctx, row.PasswordHash, current)
+	if err != nil {
+		return row, guess, err
+	}
+	if !right {
+		return row, guess, fault.New(fault.Invalid, "wrong_password", "The current password is wrong.")
+	}
+	return row, guess, nil
 }
 
 // ResetPassword sets an operator's password without the old one, ends all their sessions and lifts a pause

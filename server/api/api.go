@@ -20,12 +20,14 @@ import (
 	"restic-manager/server/database"
 	"restic-manager/server/fleet"
 	"restic-manager/server/install"
+	"restic-manager/server/vault"
 )
 
-// Options make a Server. Fleet and Access are needed; the zero value of the rest is safe.
+// Options make a Server. Fleet, Access and Vault are needed; the zero value of the rest is safe.
 type Options struct {
 	Fleet  *fleet.Store
 	Access *access.Access
+	Vault  *vault.Store
 	// Web answers what is not the API: the dashboard. It may set its own Content-Security-Policy. nil: 404.
 	Web http.Handler
 	Log *slog.Logger // nil discards
@@ -93,8 +95,8 @@ type Server struct {
 // New builds the server. It panics when the table of routes is not sound: a route without a permission, or a
 // handler that is not in the table.
 func New(o Options) (*Server, error) {
-	if o.Fleet == nil || o.Access == nil {
-		return nil, errors.New("api: Fleet and Access are needed")
+	if o.Fleet == nil || o.Access == nil || o.Vault == nil {
+		return nil, errors.New("api: Fleet, Access and Vault are needed")
 	}
 	return build(o)
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"restic-manager/server/fault"
 	"restic-manager/server/fleet"
 )
 
@@ -129,14 +130,22 @@ func (s *Server) clearCloneAlarm(ctx context.Context, in *ByID) (*hostOutput, er
 type repositoryInput struct {
 	ByID
 	Body struct {
-		URL      string            `json:"url" maxLength:"4096" doc:"As restic's --repo, without a password in it"`
-		Password string            `json:"password" minLength:"1" maxLength:"4096"`
-		Env      map[string]string `json:"env,omitempty" doc:"Credentials of the backend"`
+		SettingID string            `json:"setting_id,omitempty" doc:"A repository's id, in place of the others: the host uses that one"`
+		URL       string            `json:"url,omitempty" maxLength:"4096" doc:"As restic's --repo, without a password in it"`
+		Password  string            `json:"password,omitempty" maxLength:"4096"`
+		Env       map[string]string `json:"env,omitempty" doc:"Credentials of the backend"`
 	} `nameHint:"PutRepository"`
 }
 
 func (s *Server) putRepository(ctx context.Context, in *repositoryInput) (*none, error) {
-	return &none{}, s.o.Fleet.PutRepository(ctx, exchangeOf(ctx).actor(), in.ID, fleet.RepositoryConfig(in.Body))
+	actor, b := exchangeOf(ctx).actor(), in.Body
+	if b.SettingID == "" {
+		return &none{}, s.o.Fleet.PutRepository(ctx, actor, in.ID, fleet.RepositoryConfig{URL: b.URL, Password: b.Password, Env: b.Env})
+	}
+	if b.URL != "" || b.Password != "" || b.Env != nil {
+		return nil, fault.Invalidf("setting_id: give it alone, or url and password without it")
+	}
+	return &none{}, s.o.Vault.Use(ctx, actor, in.ID, b.SettingID)
 }
 
 func (s *Server) deleteRepository(ctx context.Context, in *ByID) (*none, error) {

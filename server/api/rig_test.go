@@ -23,6 +23,7 @@ import (
 	"restic-manager/server/database"
 	"restic-manager/server/database/databasetest"
 	"restic-manager/server/fleet"
+	"restic-manager/server/vault"
 	"restic-manager/shared/wire"
 )
 
@@ -122,7 +123,7 @@ func newRig(t testing.TB, engine string, change func(*Options)) *rig {
 		t.Fatal(err)
 	}
 	r.access = access.Open(access.Options{DB: r.db, Log: log, Now: r.clock.now})
-	o := Options{Fleet: r.fleet, Access: r.access, Log: log, Now: r.clock.now, Version: "test",
+	o := Options{Fleet: r.fleet, Access: r.access, Vault: vault.Open(vault.Options{DB: r.db, Fleet: r.fleet, Log: log}), Log: log, Now: r.clock.now, Version: "test",
 		Limits: Limits{HostPerSecond: -1}}
 	if change != nil {
 		change(&o)

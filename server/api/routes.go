@@ -66,6 +66,17 @@ func (s *Server) table() []*Route {
 		route(get, "/api/hosts/{id}/snapshots/{snapshot}", Viewer, "getSnapshot", "One snapshot, and the backup that made it", operate(s.getSnapshot), zipped),
 		route(get, "/api/hosts/{id}/calendar", Viewer, "getCalendar", "How the host's backups ended, day by day", operate(s.getCalendar), zipped),
 		route(post, "/api/hosts/{id}/jobs", Operator, "createJob", "Order a job", operate(s.createJob), status(201), repeats),
+
+		route(get, "/api/repositories", Viewer, "listRepositories", "The repositories", operate(s.listRepositories), zipped),
+		route(post, "/api/repositories", Operator, "createRepository", "Set a repository up; its password is made if none is given", operate(s.createRepository), small, status(201)),
+		route(get, "/api/repositories/{id}", Viewer, "getRepository", "One repository, and what restic found there", operate(s.getRepository), zipped),
+		route(patch, "/api/repositories/{id}", Operator, "updateRepository", "Change a repository, and what its hosts are handed", operate(s.updateRepository), small),
+		route(del, "/api/repositories/{id}", Operator, "forgetRepository", "Forget a repository that nothing uses; its data stays", operate(s.forgetRepository), status(204)),
+		route(get, "/api/repositories/{id}/hosts", Viewer, "listRepositoryHosts", "The hosts that use a repository", operate(s.listRepositoryHosts), zipped),
+		route(post, "/api/repositories/{id}/test", Operator, "testRepository", "Have a host list the repository's snapshots, its own repository staying what it is", operate(s.testRepository), small, status(201), repeats),
+		route(post, "/api/repositories/{id}/reveal", Administrator, "revealRepository", "Tell what opens a repository, to who gives their own password again", operate(s.revealRepository), small),
+		route(post, "/api/repositories/{id}/kit", Administrator, "makeRecoveryKit", "All that restic needs to get the data back without this server, sealed by a passphrase", operate(s.makeRecoveryKit), small),
+
 		route(get, "/api/jobs", Viewer, "listJobs", "Jobs, newest first", operate(s.listJobs), zipped),
 		route(get, "/api/jobs/{id}", Viewer, "getJob", "One job", operate(s.getJob), zipped),
 		route(post, "/api/jobs/{id}/cancel", Operator, "cancelJob", "Cancel a job: at once while queued, else with the agent's next call", operate(s.cancelJob), status(202)),

@@ -90,6 +90,13 @@ func (w *world) token() string {
 	return t.ID
 }
 
+func (w *world) repository() string {
+	w.t.Helper()
+	var o struct{ ID string }
+	w.must(request{method: "POST", path: "/api/repositories", as: w.admin, body: fmt.Sprintf(`{"name":%q,"url":"/srv/backup/{host}"}`, w.name("repository"))}, &o)
+	return o.ID
+}
+
 // listing is a token that the agent drew, and its job.
 func (w *world) listing(j *running) string {
 	w.t.Helper()
@@ -113,6 +120,13 @@ func (w *world) person(row *Route) (q request, id string) {
 		id = w.token()
 	case "getHost", "updateHost", "revokeHost", "clearCloneAlarm", "putRepository", "listSnapshots", "getCalendar", "createJob":
 		id = w.host().id
+	case "createRepository":
+		q.body = fmt.Sprintf(`{"name":%q,"url":"rest:https://backup.example/{host}"}`, w.name("repository"))
+	case "getRepository", "updateRepository", "forgetRepository", "listRepositoryHosts", "revealRepository", "makeRecoveryKit":
+		id = w.repository()
+	case "testRepository":
+		id = w.repository()
+		q.body = fmt.Sprintf(`{"host_id":%q}`, w.host().id)
 	case "deleteRepository":
 		id = w.host().id
 		w.must(request{method: "PUT", path: "/api/hosts/" + id + "/repository", as: w.admin, body: wellFormed["putRepository"]}, nil)

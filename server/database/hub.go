@@ -20,6 +20,8 @@ const (
 	TopicAudit = "audit" // the audit trail
 	// TopicTokens is about enrollment tokens: one was made, used or deleted.
 	TopicTokens = "enrollment-tokens"
+	// TopicRepositories is about repositories as people set them up.
+	TopicRepositories = "repositories"
 )
 
 // TopicHost is about one host: its row.

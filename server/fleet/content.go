@@ -68,6 +68,8 @@ type HostRepository struct {
 	URL       string    `json:"url"`
 	EnvKeys   []string  `json:"env_keys" doc:"Names of the environment keys that are set"`
 	UpdatedAt time.Time `json:"updated_at"`
+	SettingID string    `json:"setting_id,omitempty" doc:"The repository it comes from; absent: it was given to this host alone"`
+	Name      string    `json:"name,omitempty" doc:"That repository's name"`
 }
 
 // ActiveJob is a job that has not ended.

@@ -247,7 +247,7 @@ func (s *Store) reportedRepository(tx *database.Tx, host hostRow, now []wire.Rep
 	case t == was:
 		return nil
 	case t.ID == "":
-		return leaveRepository(tx, host, nil)
+		return untieHosts(tx, []string{host.ID})
 	default:
 		if err := lockRepository(tx, t.ID); err != nil {
 			return err

@@ -11,8 +11,9 @@ import (
 type Hooks struct {
 	// HostChanged is told, in the transaction, of a host that was enrolled, renamed, labelled or revoked.
 	HostChanged func(tx *database.Tx, hostID string) error
-	// TargetSecrets opens the repository that a maintenance job is about.
-	TargetSecrets func(ctx context.Context, settingID, hostID string) (*wire.Secrets, error)
+	// TargetSecrets opens the repository that a job of the host by is about; t.HostID says whose it is where the setting
+	// stands for one repository a host. Nil secrets: there is no such repository any more.
+	TargetSecrets func(ctx context.Context, t Target, by string) (*wire.Secrets, error)
 	// Schedule is what a host is to do by itself, with the secrets of its repository; nil: nothing is known of
 	// schedules.
 	Schedule func(ctx context.Context, hostID string) (*wire.Schedule, error)

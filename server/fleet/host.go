@@ -55,18 +55,22 @@ type shownHost struct {
 	RepoURL     *string    `gorm:"column:repo_url"`
 	RepoEnvKeys *string    `gorm:"column:repo_env_keys"`
 	RepoUpdated *time.Time `gorm:"column:repo_updated"`
+	RepoSetting *string    `gorm:"column:repo_setting"`
+	RepoName    *string    `gorm:"column:repo_name"`
 	Severity    int        `gorm:"column:severity"`
 	StatusPlace int        `gorm:"column:status_place"`
 	GroupValue  string     `gorm:"column:group_value"`
 }
 
 // hostColumns takes @overdue: see severity.
-const hostColumns = `h.*, r.refreshed_at, hr.url AS repo_url, hr.env_keys AS repo_env_keys, hr.updated_at AS repo_updated, ` +
+const hostColumns = `h.*, r.refreshed_at, hr.url AS repo_url, hr.env_keys AS repo_env_keys, hr.updated_at AS repo_updated,
+	hr.setting_id AS repo_setting, rs.name AS repo_name, ` +
 	severity + ` AS severity, ` + statusPlace + ` AS status_place`
 
 const fromHosts = ` FROM hosts h
 	LEFT JOIN repositories r ON r.id = h.repository_id
-	LEFT JOIN host_repositories hr ON hr.host_id = h.id`
+	LEFT JOIN host_repositories hr ON hr.host_id = h.id
+	LEFT JOIN repository_settings rs ON rs.id = hr.setting_id`
 
 func (r shownHost) host() (Host, error) {
 	w := r.Row
@@ -93,6 +97,9 @@ func (r shownHost) host() (Host, error) {
 	if r.RepoURL != nil {
 		h.Repository = &HostRepository{URL: *r.RepoURL, UpdatedAt: r.RepoUpdated.UTC()}
 		err = errors.Join(err, json.Unmarshal([]byte(*r.RepoEnvKeys), &h.Repository.EnvKeys))
+		if r.RepoSetting != nil && r.RepoName != nil {
+			h.Repository.SettingID, h.Repository.Name = *r.RepoSetting, *r.RepoName
+		}
 	}
 	if err != nil {
 		return h, fmt.Errorf("read host %s: %w", w.ID, err)

@@ -34,6 +34,13 @@ func checkHostName(name string) (string, error) {
 	return name, nil
 }
 
+// CheckName is the rule of names that people give, for rooms beside this one: the name without blanks around it, and what
+// makes names equal and orders them.
+func CheckName(name string) (clean, key string, err error) {
+	clean, err = checkHostName(name)
+	return clean, nameKey(clean), err
+}
+
 // nameFromHostname is the name a host gets when nobody gave it one.
 func nameFromHostname(hostname string) string {
 	return cmp.Or(strings.TrimSpace(cleanLine(hostname, maxHostName)), "host")

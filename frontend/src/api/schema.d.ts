@@ -727,6 +727,111 @@ export interface paths {
         patch: operations["updateOperator"];
         trace?: never;
     };
+    "/api/repositories": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The repositories */
+        get: operations["listRepositories"];
+        put?: never;
+        /** Set a repository up; its password is made if none is given */
+        post: operations["createRepository"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/repositories/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One repository, and what restic found there */
+        get: operations["getRepository"];
+        put?: never;
+        post?: never;
+        /** Forget a repository that nothing uses; its data stays */
+        delete: operations["forgetRepository"];
+        options?: never;
+        head?: never;
+        /** Change a repository, and what its hosts are handed */
+        patch: operations["updateRepository"];
+        trace?: never;
+    };
+    "/api/repositories/{id}/hosts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The hosts that use a repository */
+        get: operations["listRepositoryHosts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/repositories/{id}/kit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** All that restic needs to get the data back without this server, sealed by a passphrase */
+        post: operations["makeRecoveryKit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/repositories/{id}/reveal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Tell what opens a repository, to who gives their own password again */
+        post: operations["revealRepository"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/repositories/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Have a host list the repository's snapshots, its own repository staying what it is */
+        post: operations["testRepository"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/server": {
         parameters: {
             query?: never;
@@ -1122,6 +1227,26 @@ export interface components {
             role: "administrator" | "operator" | "viewer";
             username: string;
         };
+        CreateRepository: {
+            /** @description The storage lets the hosts' credentials remove nothing */
+            append_only?: boolean;
+            /** @description Credentials of the backend, which each host gets */
+            env?: {
+                [key: string]: string;
+            };
+            maintenance?: components["schemas"]["Maintenance"];
+            /** @description Credentials that the runner alone gets in place of env */
+            maintenance_env?: {
+                [key: string]: string;
+            };
+            name: string;
+            /** @description None: 32 random bytes */
+            password?: string;
+            /** @description The host that maintains the repository */
+            runner_id?: string;
+            /** @description As restic's --repo, without a password in it; {host} in its path gives each host a folder of its own */
+            url: string;
+        };
         Empty: Record<string, never>;
         EnrollmentSecret: {
             /** Format: date-time */
@@ -1377,6 +1502,10 @@ export interface components {
         HostRepository: {
             /** @description Names of the environment keys that are set */
             env_keys: string[];
+            /** @description That repository's name */
+            name?: string;
+            /** @description The repository it comes from; absent: it was given to this host alone */
+            setting_id?: string;
             /** Format: date-time */
             updated_at: string;
             url: string;
@@ -1542,6 +1671,33 @@ export interface components {
             /** Format: int64 */
             next_line: number;
         };
+        Maintenance: {
+            /** @description When one part of the data is read and verified */
+            check?: string;
+            /**
+             * Format: int64
+             * @description In how many parts the data is read, one each time; 0: 10
+             */
+            check_parts?: number;
+            enabled?: boolean;
+            /** @description When what no policy keeps is forgotten: a cron expression of five fields; empty: never */
+            forget?: string;
+            /**
+             * Format: int64
+             * @description How much unused space prune may leave; absent: restic's own limit
+             */
+            max_unused_percent?: number;
+            /** @description When the space of what is forgotten is freed */
+            prune?: string;
+            /** @description The time zone of the schedules, as in Europe/Berlin; empty: UTC */
+            zone?: string;
+        };
+        MakeRecoveryKit: {
+            /** @description One's own */
+            current_password: string;
+            /** @description Opens the kit; 12 characters or more */
+            passphrase: string;
+        };
         Me: {
             /** @description It is an API key; id and username are the key's */
             api_key?: boolean;
@@ -1551,6 +1707,10 @@ export interface components {
             /** @description Empty for an API key */
             session_id: string;
             username: string;
+        };
+        NamedHost: {
+            id: string;
+            name: string;
         };
         Offer: {
             /** Format: int64 */
@@ -1688,9 +1848,112 @@ export interface components {
             env?: {
                 [key: string]: string;
             };
-            password: string;
+            password?: string;
+            /** @description A repository's id, in place of the others: the host uses that one */
+            setting_id?: string;
             /** @description As restic's --repo, without a password in it */
+            url?: string;
+        };
+        Repositories: {
+            repositories: components["schemas"]["Repository"][];
+        };
+        Repository: {
+            /** @description The storage lets the hosts' credentials remove nothing */
+            append_only: boolean;
+            /** @enum {string} */
+            backend: "local" | "rest" | "sftp" | "s3" | "b2" | "azure" | "gs" | "swift";
+            /** @description What restic found there, of one repository a host where the URL holds {host}; at most 100, and only where one repository is asked for */
+            contents?: components["schemas"]["RepositoryContent"][];
+            /** Format: date-time */
+            created_at: string;
+            /** @description Names of the environment keys that are set */
+            env_keys: string[];
+            /** Format: int64 */
+            host_count: number;
+            id: string;
+            /**
+             * Format: date-time
+             * @description When the last recovery kit was made
+             */
+            kit_made_at?: string;
+            /** @description No recovery kit was made, or what opens the repository has changed since */
+            kit_stale: boolean;
+            maintenance: components["schemas"]["Maintenance"];
+            /** @description Those of the second set, which only the runner gets; none: the runner gets the first */
+            maintenance_env_keys: string[];
+            name: string;
+            /** @description The URL holds {host}: each host has a repository of its own */
+            per_host: boolean;
+            /** Format: int64 */
+            policy_count: number;
+            /** @description The host that maintains it */
+            runner?: components["schemas"]["NamedHost"];
+            /**
+             * Format: int64
+             * @description What the newest backups of its hosts hold together, before restic stores equal data once
+             */
+            size_bytes: number;
+            /**
+             * Format: int64
+             * @description In all that is known to be there
+             */
+            snapshot_count: number;
+            /** Format: date-time */
+            updated_at: string;
+            /** @description As restic's --repo; {host} in it stands for each host's own folder */
             url: string;
+        };
+        RepositoryContent: {
+            /**
+             * Format: int64
+             * @description Parts of the data that were read
+             */
+            checked_parts: number;
+            /** @description Why retention removes nothing until a person has looked */
+            frozen?: string;
+            /** Format: date-time */
+            frozen_at?: string;
+            /**
+             * Format: date-time
+             * @description All data was read since; absent: not all of it was ever read
+             */
+            fully_checked_at?: string;
+            /** @description Whose it is, where the URL holds {host} */
+            host?: components["schemas"]["NamedHost"];
+            /** Format: date-time */
+            last_forget_at?: string;
+            /** Format: date-time */
+            last_prune_at?: string;
+            /** Format: date-time */
+            next_check_at?: string;
+            /** Format: date-time */
+            next_forget_at?: string;
+            /** Format: date-time */
+            next_prune_at?: string;
+            /**
+             * Format: int64
+             * @description Parts that the rotating check goes through
+             */
+            parts: number;
+            /**
+             * Format: date-time
+             * @description When the list of snapshots was true; absent: never listed
+             */
+            refreshed_at?: string;
+            /** @description restic's own id */
+            repository_id: string;
+            /** Format: int64 */
+            snapshot_count: number;
+        };
+        RepositoryHost: {
+            id: string;
+            name: string;
+            /** @description restic's own id, once known */
+            repository_id?: string;
+            url: string;
+        };
+        RepositoryHosts: {
+            hosts: components["schemas"]["RepositoryHost"][];
         };
         RepositoryRef: {
             id?: string;
@@ -1700,6 +1963,15 @@ export interface components {
             id?: string;
             location: string;
             name: string;
+        };
+        RepositorySecrets: {
+            env: {
+                [key: string]: string;
+            };
+            maintenance_env: {
+                [key: string]: string;
+            };
+            password: string;
         };
         RestoreSpec: {
             paths?: string[];
@@ -1725,6 +1997,10 @@ export interface components {
         ResumeRequest: {
             new_lease: string;
             old_lease: string;
+        };
+        RevealRepository: {
+            /** @description One's own */
+            current_password: string;
         };
         Schedule: {
             policies: components["schemas"]["ScheduledPolicy"][];
@@ -1950,6 +2226,10 @@ export interface components {
             /** Format: int64 */
             tree_blobs?: number;
         };
+        TestRepository: {
+            /** @description The host that is to try */
+            host_id: string;
+        };
         UnlockSpec: Record<string, never>;
         UpdateHost: {
             /** @description All labels there are to be */
@@ -1966,6 +2246,24 @@ export interface components {
             /** @enum {string} */
             role?: "administrator" | "operator" | "viewer";
             username?: string;
+        };
+        UpdateRepository: {
+            append_only?: boolean;
+            /** @description All keys there are to be */
+            env?: {
+                [key: string]: string;
+            };
+            maintenance?: components["schemas"]["Maintenance"];
+            /** @description All keys there are to be; {}: the runner gets env */
+            maintenance_env?: {
+                [key: string]: string;
+            };
+            name?: string;
+            /** @description As the repository has it: restic changes that with restic key */
+            password?: string;
+            /** @description Empty: none */
+            runner_id?: string;
+            url?: string;
         };
         ValueHosts: {
             /** Format: int64 */
@@ -3797,6 +4095,316 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["OperatorAccount"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listRepositories: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Repositories"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    createRepository: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateRepository"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Repository"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getRepository: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Repository"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    forgetRepository: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    updateRepository: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateRepository"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Repository"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listRepositoryHosts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RepositoryHosts"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    makeRecoveryKit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MakeRecoveryKit"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "Content-Disposition"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revealRepository: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RevealRepository"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RepositorySecrets"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    testRepository: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TestRepository"];
+            };
+        };
+        responses: {
+            /** @description It was ordered before */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
                 };
             };
             /** @description Error */
