@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
 	"sync"
 	"time"
 )
@@ -39,6 +40,14 @@ type Counts struct {
 	// Differing is how many copies had another status than the first; Refused how many answers said that the server
 	// could not; Peak the most requests that came within ten seconds.
 	Differing, Refused, Peak int
+	// PeakOf is what those were: how many of each call, by its last word.
+	PeakOf map[string]int
+}
+
+// arrival is when a request came, and what it was: the last word of its path.
+type arrival struct {
+	at   time.Time
+	call string
 }
 
 // Proxy is an HTTP proxy in front of one server.
@@ -53,7 +62,7 @@ type Proxy struct {
 	random  *rand.Rand
 	faults  Faults
 	counts  Counts
-	recent  []time.Time // when the requests of the last ten seconds came
+	recent  []arrival // the requests of the last ten seconds
 	pending map[*time.Timer]*message
 	flying  sync.WaitGroup // late ones on their way
 }
@@ -146,7 +155,7 @@ type fate struct {
 	heard                                                    int // which of the answers is the reply
 }
 
-func (p *Proxy) draw() fate {
+func (p *Proxy) draw(call string) fate {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := fate{Faults: p.faults}
@@ -161,12 +170,17 @@ func (p *Proxy) draw() fate {
 		f.late = span(2 * time.Second)
 	}
 	now := time.Now()
-	for len(p.recent) > 0 && now.Sub(p.recent[0]) > 10*time.Second {
+	for len(p.recent) > 0 && now.Sub(p.recent[0].at) > 10*time.Second {
 		p.recent = p.recent[1:]
 	}
-	p.recent = append(p.recent, now)
+	p.recent = append(p.recent, arrival{now, call})
 	p.counts.Requests++
-	p.counts.Peak = max(p.counts.Peak, len(p.recent))
+	if len(p.recent) > p.counts.Peak {
+		p.counts.Peak, p.counts.PeakOf = len(p.recent), map[string]int{}
+		for _, a := range p.recent {
+			p.counts.PeakOf[a.call]++
+		}
+	}
 	return f
 }
 
@@ -184,7 +198,7 @@ func (p *Proxy) serve(w http.ResponseWriter, q *http.Request) {
 	if err != nil {
 		cut()
 	}
-	f := p.draw()
+	f := p.draw(path.Base(q.URL.Path))
 	m := &message{method: q.Method, path: q.URL.RequestURI(), header: q.Header.Clone(), body: body}
 	pause(q.Context(), f.before)
 	switch {
