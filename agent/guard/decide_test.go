@@ -150,11 +150,13 @@ repositories:
 		"b2:my-bucket:", "gs:my-bucket:/x", "/mnt/backup", "/mnt/backup/x"} {
 		allowed(t, g, &wire.SnapshotsSpec{}, at(wire.RepositoryLocal, l))
 		allowed(t, g, &wire.SnapshotsSpec{}, at(wire.RepositoryServer, l))
+		allowed(t, g, &wire.SnapshotsSpec{}, at(wire.RepositoryTarget, l))
 	}
 	for _, l := range []string{"", "nonsense", "rclone:x:y", "rest:https://backup.example.com/host17", "rest:https://backup.example.com:8001/host17", "rest:https://backup.example.com:8000/host170",
 		"rest:https://backup.example.com:8000/", "rest:https://backup.example.com:8000/host17/../host18", "rest:https://backup.example.com:8000/x/host17", "rest:https://evil.example.com:8000/host17",
 		"sftp:u@evil.example.com:/x", "sftp:store.example.com@evil:/x", "s3:s3.amazonaws.com/bucket2/host17", "s3:s3.amazonaws.com/bucket", "b2:my-bucket2:", "azure:my-bucket:", "/mnt/backup2", "/mnt"} {
 		refused(t, g, &wire.SnapshotsSpec{}, at(wire.RepositoryLocal, l), wire.CodeGuard, "repositories")
+		refused(t, g, &wire.SnapshotsSpec{}, at(wire.RepositoryTarget, l), wire.CodeGuard, "repositories")
 	}
 	pending := Facts{Source: wire.RepositoryServer, LocationPending: true}
 	allowed(t, g, &wire.SnapshotsSpec{}, pending)
@@ -184,6 +186,7 @@ func TestTheServerMayNotUseSystemFolders(t *testing.T) {
 	g := Open(h.options)
 	for _, l := range []string{"/etc/cron.d", "/usr/local", "/boot", "/proc/1/root", h.path("state/x"), h.path("data/way/x"), "/home/user/.ssh", "local:/etc/x"} {
 		refused(t, g, &wire.InitSpec{}, at(wire.RepositoryServer, l), wire.CodeGuard, "repositories")
+		refused(t, g, &wire.InitSpec{}, at(wire.RepositoryTarget, l), wire.CodeGuard, "repositories")
 		allowed(t, g, &wire.InitSpec{}, at(wire.RepositoryLocal, l)) // the owner's own choice
 	}
 	for _, l := range []string{"/mnt/backup", h.path("data/repository"), "/home/user/backup"} {

@@ -57,7 +57,8 @@ func (r *Refusal) JobError() *wire.JobError {
 
 // Facts are what an order is judged by beside its spec.
 type Facts struct {
-	// Source is wire.RepositoryLocal or wire.RepositoryServer: who named the repository.
+	// Source is wire.RepositoryLocal where the host's own configuration names the repository; any other name where the
+	// server does.
 	Source string
 	// Location is the repository as wire.CheckRepositoryURL returns it.
 	Location string

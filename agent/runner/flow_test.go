@@ -668,6 +668,12 @@ func TestRejections(t *testing.T) {
 		{"server's repository without its secrets", wire.KindBackup, nil, func(_ *fakeServer, _ *machine, j *fakeJob) {
 			j.offer.Repository.Name = wire.RepositoryServer
 		}, wire.CodeNoRepository},
+		{"target without its secrets, beside a repository of its own", wire.KindSnapshots, &wire.SnapshotsSpec{}, func(_ *fakeServer, _ *machine, j *fakeJob) {
+			j.offer.Repository.Name = wire.RepositoryTarget
+		}, wire.CodeNoRepository},
+		{"repository by a name of later", wire.KindSnapshots, &wire.SnapshotsSpec{}, func(_ *fakeServer, _ *machine, j *fakeJob) {
+			j.offer.Repository.Name = "third"
+		}, wire.CodeNoRepository},
 		{"disk nearly full", wire.KindBackup, nil, func(_ *fakeServer, m *machine, _ *fakeJob) { m.config.Disk = lowDisk{} }, wire.CodeNoSpace},
 		{"unknown kind", wire.KindBackup, nil, func(_ *fakeServer, _ *machine, j *fakeJob) { j.offer.Kind = "defrag" }, wire.CodeUnknownKind},
 		{"spec", wire.KindBackup, &wire.BackupSpec{Paths: []string{"relative"}}, nil, wire.CodeInvalidSpec},
@@ -727,6 +733,32 @@ func TestServersRepositoryStaysInMemory(t *testing.T) {
 	// The listing after the restart needs what resume brought.
 	if len(s.held[testRepository]) != 3 {
 		t.Errorf("got %d snapshots, want 3", len(s.held[testRepository]))
+	}
+}
+
+// Maintenance of another repository runs there, and leaves the host's own what it is; its password is in memory only.
+func TestATargetIsNotTheHostsOwnRepository(t *testing.T) {
+	s, m := start(t)
+	own := s.queue(wire.KindCheck, &wire.CheckSpec{})
+	m.boot()
+	m.settled(own)
+	j := s.queue(wire.KindCheck, &wire.CheckSpec{})
+	s.set(func() {
+		j.offer.Repository = wire.RepositoryRef{Name: wire.RepositoryTarget}
+		j.secrets = &wire.Secrets{RepositoryURL: m.path("another"), Password: "topsecret"}
+	})
+	m.settled(j)
+	m.wants(j, wire.StateSucceeded, "", 2)
+	if got, want := m.read("restic/where"), m.path("repository")+"\n"+m.path("another")+"\n"; got != want {
+		t.Errorf("restic ran on %q, want %q", got, want)
+	}
+	if strings.Contains(m.everything(), "topsecret") {
+		t.Error("the target's password is on the disk")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.hellos[0]; !slices.Contains(h.Features, wire.FeatureTarget) {
+		t.Errorf("got features %v, want that targets are known", h.Features)
 	}
 }
 

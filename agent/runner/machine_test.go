@@ -123,6 +123,7 @@ snapshots)
 	cat $D/snapshots.json; exit 0 ;;
 esac
 echo "$$ $*" >>$D/ran
+echo "$RESTIC_REPOSITORY" >>$D/where
 echo $$ >$D/pid
 trap 'echo interrupted >&2; exit 130' INT
 if [ -e $D/leaves ]; then setsid sh -c 'echo $$ >'$D'/left; exec sleep 600' >/dev/null 2>&1 </dev/null & while [ ! -s $D/left ]; do sleep 0.02; done; fi

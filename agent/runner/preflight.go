@@ -26,7 +26,7 @@ type plan struct {
 // state must find room.
 const minFree = 8 << 20
 
-// askGuard asks about the offer, before it is accepted. Where the server holds the repository its location
+// askGuard asks about the offer, before it is accepted. Where the server names the repository its location
 // comes with the accept, and the preflight asks again.
 func (j *job) askGuard(ctx context.Context) *wire.JobError {
 	spec, refusal := j.spec()
@@ -35,7 +35,7 @@ func (j *job) askGuard(ctx context.Context) *wire.JobError {
 	}
 	j.awaitClockFor(ctx, spec)
 	source := j.source()
-	facts := guard.Facts{Source: source, LocationPending: source == wire.RepositoryServer, Skew: j.skew()}
+	facts := guard.Facts{Source: source, LocationPending: source != wire.RepositoryLocal, Skew: j.skew()}
 	if source == wire.RepositoryLocal {
 		facts.Location = j.c.Settings.Location()
 		if facts.Location == "" {
@@ -104,12 +104,13 @@ func (j *job) spec() (wire.Spec, *wire.JobError) {
 	return spec, nil
 }
 
-// source says who names the job's repository.
+// source says which repository is the job's: the host's own configuration names wire.RepositoryLocal, the server any
+// other, which comes with the accept. A name that is not known is never taken for the host's own.
 func (j *job) source() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.record.Offer.Repository.Name == wire.RepositoryServer {
-		return wire.RepositoryServer
+	if name := j.record.Offer.Repository.Name; name != "" {
+		return name
 	}
 	return wire.RepositoryLocal
 }

@@ -22,7 +22,7 @@ type acceptRow struct {
 	Row            jobRow     `gorm:"embedded"` // gorm passes over embedded types that are not exported
 	Clock          *time.Time `gorm:"column:clock"`
 	Alarm          bool       `gorm:"column:alarm"`
-	HostRepository string     `gorm:"column:host_repository"`
+	HostRepository string     `gorm:"column:host_repository"` // the host's own
 	ServerHeld     bool       `gorm:"column:server_held"`
 	LaneBusy       bool       `gorm:"column:lane_busy"`
 	Held           bool       `gorm:"column:held"`
@@ -34,7 +34,7 @@ const acceptColumns = ruleColumns + `, jobs.spec, hosts.clone_alarm_at IS NOT NU
 	EXISTS (SELECT 1 FROM host_repositories r WHERE r.host_id = hosts.id) AS server_held,
 	EXISTS (SELECT 1 FROM jobs o WHERE o.host_id = jobs.host_id AND o.lane = jobs.lane AND o.state IN ('accepted', 'running')) AS lane_busy,
 	jobs.hold <> 'none' AND EXISTS (SELECT 1 FROM jobs o WHERE o.holding AND o.hold <> 'none'
-		AND o.hold_key = coalesce(hosts.repository_id, 'host:' || hosts.id)
+		AND o.hold_key = ` + keyOfJob + `
 		AND (o.hold = 'exclusive' OR jobs.hold = 'exclusive')) AS held, `
 
 // maxAcceptTries bounds how often the facts are read anew because they changed before the write.
@@ -91,8 +91,9 @@ func (s *Store) decideAccept(ctx context.Context, hostID, jobID string, r wire.A
 	}
 	row := rows[0]
 	c := change{was: row.Row.rules()}
+	name, repository := c.was.Uses(row.tie())
 	c.job, c.fx, c.refused = job.Apply(c.was, job.Accept{
-		Lease: r.Lease, Delivery: r.Delivery, RepositoryName: repositoryName(row.ServerHeld), RepositoryID: row.HostRepository,
+		Lease: r.Lease, Delivery: r.Delivery, RepositoryName: name, RepositoryID: repository,
 		LaneBusy: row.LaneBusy, Held: row.Held, Alarm: row.Alarm,
 	}, s.db.Selected(row.Clock))
 	return row, c, nil
@@ -113,8 +114,8 @@ func (s *Store) writeAccept(ctx context.Context, row acceptRow, c change) (done 
 	statements := []database.Statement{writing(c.was, c.job, and, args...)}
 	if c.was.State == wire.StateQueued && c.job.Holding && s.db.Postgres() {
 		lock := database.Statement{SQL: "SELECT id FROM hosts WHERE id = ? FOR NO KEY UPDATE", Args: []any{c.job.HostID}}
-		if row.HostRepository != "" {
-			lock = database.Statement{SQL: "SELECT id FROM repositories WHERE id = ?" + forHold(c.job.Hold()), Args: []any{row.HostRepository}}
+		if _, repository := c.job.Uses(row.tie()); repository != "" {
+			lock = database.Statement{SQL: "SELECT id FROM repositories WHERE id = ?" + forHold(c.job.Hold()), Args: []any{repository}}
 		}
 		statements = []database.Statement{lock, statements[0]}
 	}
@@ -126,7 +127,7 @@ func (s *Store) writeAccept(ctx context.Context, row acceptRow, c change) (done 
 func stillFree(row acceptRow, j job.Job) (and string, args []any) {
 	and = ` AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.host_id = ? AND o.lane = ? AND o.state IN ('accepted', 'running'))
 		AND EXISTS (SELECT 1 FROM hosts WHERE hosts.id = ? AND hosts.clone_alarm_at IS NULL AND hosts.revoked_at IS NULL
-			AND coalesce(hosts.repository_id, '') = ?)`
+			AND (jobs.target_setting IS NOT NULL OR coalesce(hosts.repository_id, '') = ?))`
 	args = []any{j.HostID, string(j.Lane()), j.HostID, row.HostRepository}
 	if j.Holding {
 		and += ` AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.holding AND o.hold <> 'none' AND o.hold_key = ? AND (o.hold = 'exclusive' OR ? = 'exclusive'))`
@@ -141,17 +142,25 @@ func (s *Store) accepted(ctx context.Context, row acceptRow, c change) (reply wi
 		Kind: c.job.Kind, Spec: json.RawMessage(row.Row.Spec), TimeLimitSeconds: row.Row.TimeLimitSeconds,
 		Repository: wire.RepositoryRef{Name: c.job.RepositoryName, ID: c.job.RepositoryID},
 	}
-	if c.job.RepositoryName == wire.RepositoryServer {
-		reply.Secrets, err = s.readSecrets(s.db.Read(ctx), c.job.HostID)
-	}
+	reply.Secrets, err = s.secretsOf(ctx, s.db.Read(ctx), c.job)
 	if err != nil {
 		return wire.AcceptReply{}, fmt.Errorf("accept job %s: %w", c.job.ID, err)
 	}
 	return reply, nil
 }
 
-func repositoryName(serverHeld bool) string {
-	return job.Tie{ServerHeld: serverHeld}.Name()
+// tie is what is known of the host's own repository.
+func (r acceptRow) tie() job.Tie { return job.Tie{ID: r.HostRepository, ServerHeld: r.ServerHeld} }
+
+// secretsOf are those of the repository that a job uses, as far as the server keeps them; nil where it does not.
+func (s *Store) secretsOf(ctx context.Context, db *gorm.DB, j job.Job) (*wire.Secrets, error) {
+	switch {
+	case j.RepositoryName == wire.RepositoryServer:
+		return s.readSecrets(db, j.HostID)
+	case j.RepositoryName == wire.RepositoryTarget && s.hooks.TargetSecrets != nil:
+		return s.hooks.TargetSecrets(ctx, j.Target, j.HostID)
+	}
+	return nil, nil
 }
 
 // isConstraint reports whether the database itself refused a second hold or a second job in a lane.

@@ -39,6 +39,9 @@ func (s *Store) Start(ctx context.Context, hostID, jobID, lease string, r wire.S
 	if c.fx.Requeued {
 		s.figures.requeued(1)
 	}
+	if c.fx.Ended {
+		s.figures.ended(c.job)
+	}
 	return c.refused
 }
 
@@ -79,7 +82,8 @@ func (s *Store) start(tx *database.Tx, hostID, jobID, lease string, r wire.Start
 }
 
 // learnRepository remembers the id of the host's repository and locks its row for the hold. name says which
-// of the host's repositories it is the id of; when the host uses another one by now, only the row is locked.
+// of the host's repositories it is the id of; when the host uses another one by now, or it is not the host's own, only
+// the row is locked.
 func (s *Store) learnRepository(tx *database.Tx, hostID, name, id string, hold wire.Hold) error {
 	if err := lockRepository(tx, id); err != nil {
 		return err
@@ -131,6 +135,9 @@ func tieRepository(tx *database.Tx, hostID, id string) error {
 		return fmt.Errorf("tie host %s to its repository: %w", hostID, err)
 	}
 	tx.Notify(database.TopicHosts, database.TopicHost(hostID), database.TopicSnapshots(hostID), database.TopicWake(hostID))
+	if err := rememberOwn(tx, hostID, id); err != nil {
+		return err
+	}
 	return countSnapshots(tx, "id = ?", hostID)
 }
 
@@ -152,6 +159,7 @@ func (s *Store) Resume(ctx context.Context, hostID, jobID string, r wire.ResumeR
 		return wire.ResumeReply{}, fault.Invalidf("old_lease, new_lease: give 128 random bits in hex")
 	}
 	var reply wire.ResumeReply
+	var owner job.Job
 	var refused error
 	err := s.db.Write(ctx, func(tx *database.Tx) error {
 		row, ok, err := readJob(tx, jobID, ruleColumns+", jobs.spec", forUpdate(tx))
@@ -166,9 +174,14 @@ func (s *Store) Resume(ctx context.Context, hostID, jobID string, r wire.ResumeR
 		if refused = c.refused; err != nil || refused != nil {
 			return err
 		}
+		owner = c.job
 		reply, err = s.resumed(tx, row, c.job)
 		return err
 	})
+	if err == nil && refused == nil {
+		// An ended job may still owe its listing, which needs the repository.
+		reply.Secrets, err = s.secretsOf(ctx, s.db.Read(ctx), owner)
+	}
 	if err != nil {
 		return wire.ResumeReply{}, fmt.Errorf("resume job %s: %w", jobID, err)
 	}
@@ -185,11 +198,7 @@ func (s *Store) resumed(tx *database.Tx, row jobRow, j job.Job) (wire.ResumeRepl
 		Kind: j.Kind, Spec: json.RawMessage(row.Spec), TimeLimitSeconds: row.TimeLimitSeconds,
 		Repository: wire.RepositoryRef{Name: j.RepositoryName, ID: j.RepositoryID},
 	}
-	// An ended job may still owe its listing, which needs the repository.
-	if j.RepositoryName == wire.RepositoryServer {
-		reply.Secrets, err = s.secretsFor(tx, j.HostID)
-	}
-	return reply, err
+	return reply, nil
 }
 
 // revokeJobs ends what the host had, in the transaction that revokes it and has locked its row. It gives what

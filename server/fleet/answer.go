@@ -35,6 +35,9 @@ type pollingHost struct {
 	Clock        *time.Time
 }
 
+// tie is what is known of the host's own repository.
+func (h pollingHost) tie() job.Tie { return job.Tie{ID: h.RepositoryID, ServerHeld: h.ServerHeld} }
+
 // maxQueueLooked is about how many of a host's jobs one look considers.
 const maxQueueLooked = 100
 
@@ -67,9 +70,9 @@ func (s *Store) answer(ctx context.Context, hostID string, q wire.PollQuery) (an
 	if d.Offer != nil {
 		a.offer = &wire.Offer{
 			JobID: d.Offer.ID, Delivery: d.Offer.Delivery, Kind: d.Offer.Kind, Spec: json.RawMessage(specs[d.Offer.ID].Spec),
-			Repository:       wire.RepositoryRef{Name: repositoryName(host.ServerHeld), ID: host.RepositoryID},
 			TimeLimitSeconds: specs[d.Offer.ID].TimeLimitSeconds, QueuedAt: d.Offer.QueuedAt,
 		}
+		a.offer.Repository.Name, a.offer.Repository.ID = d.Offer.Uses(host.tie())
 	}
 	return a, s.note(ctx, hostID, q, d)
 }
@@ -132,7 +135,7 @@ func (s *Store) view(db *gorm.DB, hostID string, host pollingHost, q wire.PollQu
 	if err := readNamed(db, hostID, q.Jobs, v.Jobs); err != nil {
 		return v, nil, err
 	}
-	var facts *job.Repository
+	facts := map[string]job.Repository{} // by key: the host's own, and those that its jobs are about
 	for _, row := range open {
 		j := v.Jobs[row.ID]
 		if j.State != wire.StateQueued {
@@ -140,14 +143,15 @@ func (s *Store) view(db *gorm.DB, hostID string, host pollingHost, q wire.PollQu
 		}
 		c := job.Candidate{Job: j, LaneFree: !busy[j.Lane()]}
 		if j.Hold() != wire.HoldNone && c.LaneFree {
-			if facts == nil {
-				read, err := readRepository(db, job.HoldKey(hostID, host.RepositoryID))
-				if err != nil {
+			key := j.Key(host.tie())
+			read, ok := facts[key]
+			if !ok {
+				if read, err = readRepository(db, key); err != nil {
 					return v, nil, err
 				}
-				facts = &read
+				facts[key] = read
 			}
-			c.Repository = *facts
+			c.Repository = read
 		}
 		v.Queue = append(v.Queue, c)
 	}
@@ -217,10 +221,9 @@ func readRepository(db *gorm.DB, key string) (job.Repository, error) {
 		Alarm        bool
 		WaitingSince *time.Time
 	}
-	err = db.Raw(`SELECT jobs.number, hosts.status = 'online' AS host_online, hosts.clone_alarm_at IS NOT NULL AS alarm, jobs.waiting_since,
-		NOT EXISTS (SELECT 1 FROM jobs o WHERE o.host_id = jobs.host_id AND o.lane = jobs.lane AND o.state IN ('accepted', 'running')) AS lane_free
-		FROM jobs JOIN hosts ON hosts.id = jobs.host_id
-		WHERE jobs.state = 'queued' AND jobs.hold = 'exclusive' AND `+keyOfHost(key), keyArg(key)).Scan(&rows).Error
+	err = db.Raw(queuedOn(key, `jobs.number, hosts.status = 'online' AS host_online, hosts.clone_alarm_at IS NOT NULL AS alarm, jobs.waiting_since,
+		NOT EXISTS (SELECT 1 FROM jobs o WHERE o.host_id = jobs.host_id AND o.lane = jobs.lane AND o.state IN ('accepted', 'running')) AS lane_free`,
+		"jobs.hold = 'exclusive'"), keyArg(key)).Scan(&rows).Error
 	if err != nil {
 		return r, fmt.Errorf("read who waits for %s: %w", key, err)
 	}

@@ -49,7 +49,7 @@ func (s *Store) effects(tx *database.Tx, c change) error {
 		}
 	}
 	if c.fx.LeftQueue && c.job.Hold() == wire.HoldExclusive {
-		return wakeBehind(tx, c.job.HostID)
+		return wakeBehind(tx, c.job)
 	}
 	return nil
 }
@@ -75,8 +75,7 @@ func visiblyChanged(a, b job.Job) bool {
 // wakeWaiters wakes the polls of all hosts with a queued job on the hold key.
 func wakeWaiters(tx *database.Tx, key string) error {
 	var hosts []string
-	err := tx.Raw(`SELECT DISTINCT jobs.host_id FROM jobs JOIN hosts ON hosts.id = jobs.host_id
-		WHERE jobs.state = 'queued' AND jobs.hold <> 'none' AND `+keyOfHost(key), keyArg(key)).Scan(&hosts).Error
+	err := tx.Raw(queuedOn(key, "DISTINCT jobs.host_id", "jobs.hold <> 'none'"), keyArg(key)).Scan(&hosts).Error
 	if err != nil {
 		return fmt.Errorf("find who waits for %s: %w", key, err)
 	}
@@ -86,31 +85,37 @@ func wakeWaiters(tx *database.Tx, key string) error {
 	return nil
 }
 
-// wakeBehind wakes those who may have waited behind a queued job of this host.
-func wakeBehind(tx *database.Tx, hostID string) error {
-	var ids []string
-	if err := tx.Raw("SELECT coalesce(repository_id, '') FROM hosts WHERE id = ?", hostID).Scan(&ids).Error; err != nil {
-		return fmt.Errorf("read the repository of host %s: %w", hostID, err)
+// wakeBehind wakes those who may have waited behind a queued job.
+func wakeBehind(tx *database.Tx, j job.Job) error {
+	var own []string
+	if err := tx.Raw("SELECT coalesce(repository_id, '') FROM hosts WHERE id = ?", j.HostID).Scan(&own).Error; err != nil {
+		return fmt.Errorf("read the repository of host %s: %w", j.HostID, err)
 	}
-	if len(ids) == 0 || ids[0] == "" {
+	_, id := j.Uses(job.Tie{ID: append(own, "")[0]})
+	if id == "" {
 		return nil // the host alone; it is awake
 	}
-	return wakeWaiters(tx, ids[0])
+	return wakeWaiters(tx, id)
 }
 
-// keyOfHost is the condition that a host's jobs hold the key, with one argument: keyArg.
-func keyOfHost(key string) string {
+// keyOfJob is what a job holds, of jobs joined with hosts: job.Job's Key in SQL.
+const keyOfJob = `CASE WHEN jobs.target_setting IS NULL THEN coalesce(hosts.repository_id, 'host:' || hosts.id) ELSE coalesce(nullif(jobs.target, ''), 'host:' || hosts.id) END`
+
+// queuedOn selects columns of the queued jobs that meet the condition and would hold the key, with the argument keyArg:
+// those of hosts whose own repository it is, and those that are about it, each by an index of its own.
+func queuedOn(key, columns, condition string) string {
+	from := "SELECT " + columns + " FROM jobs JOIN hosts ON hosts.id = jobs.host_id WHERE jobs.state = 'queued' AND " + condition
 	if isHostKey(key) {
-		return "hosts.id = ? AND hosts.repository_id IS NULL"
+		return from + " AND hosts.id = @key AND CASE WHEN jobs.target_setting IS NULL THEN hosts.repository_id IS NULL ELSE jobs.target = '' END"
 	}
-	return "hosts.repository_id = ?"
+	return from + " AND hosts.repository_id = @key AND jobs.target_setting IS NULL UNION " + from + " AND jobs.target = @key AND jobs.target <> ''"
 }
 
-func keyArg(key string) string {
+func keyArg(key string) map[string]any {
 	if isHostKey(key) {
-		return key[len(job.HostKey("")):]
+		key = key[len(job.HostKey("")):]
 	}
-	return key
+	return map[string]any{"key": key}
 }
 
 func isHostKey(key string) bool {

@@ -232,7 +232,7 @@ func TestSealedValueOpensInItsPlaceOnly(t *testing.T) {
 			}
 		}
 		err := x.db.Write(t.Context(), func(tx *database.Tx) error {
-			got, err := x.secretsFor(tx, a)
+			got, err := x.readSecrets(tx.DB, a)
 			if err != nil || got.Password != password || got.Env["RESTIC_REST_PASSWORD"] != "canary" || got.RepositoryURL != c.URL {
 				t.Errorf("secrets: got %+v, %v", got, err)
 			}
@@ -248,7 +248,7 @@ func TestSealedValueOpensInItsPlaceOnly(t *testing.T) {
 			if err := tx.Exec("UPDATE host_repositories SET sealed_password = ? WHERE host_id = ?", rows[0].SealedPassword, rows[1].HostID).Error; err != nil {
 				return err
 			}
-			if got, err := x.secretsFor(tx, rows[1].HostID); err == nil {
+			if got, err := x.readSecrets(tx.DB, rows[1].HostID); err == nil {
 				t.Errorf("a moved password was opened: %+v", got)
 			}
 			return errors.New("roll back")

@@ -138,6 +138,11 @@ func (s *Store) enqueue(tx *database.Tx, actor database.Actor, o order) (id stri
 	if err := mayDo(host, o.kind); err != nil {
 		return "", false, err
 	}
+	if o.target != nil {
+		if err := mayTarget(host, o.kind); err != nil {
+			return "", false, err
+		}
+	}
 	if id, err = o.coalesce(tx); err != nil {
 		return "", false, err
 	}
@@ -157,6 +162,15 @@ func mayDo(host hostRow, kind wire.Kind) error {
 		return fmt.Errorf("read the kinds of host %s: %w", host.ID, err)
 	}
 	return job.MayQueue(kind, host.RevokedAt != nil, kinds, host.AgentVersion)
+}
+
+// mayTarget refuses what the host's agent would take for another order.
+func mayTarget(host hostRow, kind wire.Kind) error {
+	var features []string
+	if err := json.Unmarshal([]byte(host.Features), &features); err != nil {
+		return fmt.Errorf("read the features of host %s: %w", host.ID, err)
+	}
+	return job.MayTarget(kind, features, host.AgentVersion)
 }
 
 // request names what is asked, for telling whether an Idempotency-Key comes with the same again.
@@ -294,7 +308,24 @@ func (s *Store) RetryJob(ctx context.Context, actor database.Actor, id, idempote
 		return Job{}, false, err
 	}
 	o.retryOf = &old.ID
+	if o.target, err = s.targetOf(ctx, old.ID); err != nil {
+		return Job{}, false, err
+	}
 	return s.queue(ctx, actor, o)
+}
+
+// targetOf is the repository that a job is about in place of the host's own, or nil.
+func (s *Store) targetOf(ctx context.Context, id string) (*Target, error) {
+	var rows []jobRow
+	err := s.db.Read(ctx).Raw("SELECT target, target_setting, target_host FROM jobs WHERE id = ? AND target_setting IS NOT NULL", id).Scan(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("read the target of job %s: %w", id, err)
+	}
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	t := rows[0].about()
+	return &t, nil
 }
 
 // CancelJob ends a job that has not started at once; a running one is asked to stop, with the next answer its

@@ -190,8 +190,8 @@ func (s *Store) refresh(tx *database.Tx, hostID string, r wire.HelloRequest) err
 	if err != nil {
 		return err
 	}
-	texts := make([]string, 4)
-	for i, v := range []any{r.Facts, r.Guard, r.Kinds, r.Repositories} {
+	texts := make([]string, 5)
+	for i, v := range []any{r.Facts, r.Guard, r.Kinds, r.Repositories, r.Features} {
 		raw, err := json.Marshal(v)
 		if err != nil {
 			return err
@@ -202,9 +202,9 @@ func (s *Store) refresh(tx *database.Tx, hostID string, r wire.HelloRequest) err
 	if !r.Now.IsZero() {
 		skew = min(max(r.Now.Sub(tx.Now).Seconds(), -1e9), 1e9)
 	}
-	err = tx.Exec(`UPDATE hosts SET hostname = ?, facts = ?, guard = ?, kinds = ?, reported_repositories = ?, agent_version = ?,
+	err = tx.Exec(`UPDATE hosts SET hostname = ?, facts = ?, guard = ?, kinds = ?, reported_repositories = ?, features = ?, agent_version = ?,
 		restic_version = ?, protocol_version = ?, skew_seconds = ?, hello_at = ? WHERE id = ?`,
-		r.Facts.Hostname, texts[0], texts[1], texts[2], texts[3], r.AgentVersion, r.ResticVersion, r.ProtocolVersion, skew, tx.Now, hostID).Error
+		r.Facts.Hostname, texts[0], texts[1], texts[2], texts[3], texts[4], r.AgentVersion, r.ResticVersion, r.ProtocolVersion, skew, tx.Now, hostID).Error
 	if err != nil {
 		return fmt.Errorf("write the facts: %w", err)
 	}
@@ -302,7 +302,7 @@ func cleanHello(r wire.HelloRequest) wire.HelloRequest {
 	if !wire.IsSHA256(r.Guard.SHA256) {
 		r.Guard.SHA256 = ""
 	}
-	r.Kinds, r.Guard.Kinds = cleanKinds(r.Kinds), cleanKinds(r.Guard.Kinds)
+	r.Kinds, r.Guard.Kinds, r.Features = cleanKinds(r.Kinds), cleanKinds(r.Guard.Kinds), cleanFeatures(r.Features)
 	repositories := make([]wire.RepositoryReport, 0, min(len(r.Repositories), maxRepositories))
 	for _, x := range r.Repositories[:min(len(r.Repositories), maxRepositories)] {
 		if !wire.IsSHA256(x.ID) {
@@ -322,6 +322,19 @@ func cleanKinds(kinds []wire.Kind) []wire.Kind {
 	for _, k := range kinds[:min(len(kinds), maxKinds)] {
 		if wire.CheckName(string(k)) == nil {
 			clean = append(clean, k)
+		}
+	}
+	return clean
+}
+
+// maxFeatures bounds how many features of an agent are kept.
+const maxFeatures = 20
+
+func cleanFeatures(all []string) []string {
+	clean := []string{}
+	for _, f := range all[:min(len(all), maxFeatures)] {
+		if wire.CheckName(f) == nil && !slices.Contains(clean, f) {
+			clean = append(clean, f)
 		}
 	}
 	return clean

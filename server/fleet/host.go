@@ -26,6 +26,7 @@ type hostRow struct {
 	Facts                string     `gorm:"column:facts"`
 	Guard                string     `gorm:"column:guard"`
 	Kinds                string     `gorm:"column:kinds"`
+	Features             string     `gorm:"column:features;default:'[]'"`
 	ReportedRepositories string     `gorm:"column:reported_repositories"`
 	AgentVersion         string     `gorm:"column:agent_version"`
 	ResticVersion        string     `gorm:"column:restic_version"`

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"restic-manager/server/fleet/job"
 	"restic-manager/shared/wire"
 )
 
@@ -17,6 +18,7 @@ type Job struct {
 	State      wire.State         `json:"state"`
 	Spec       json.RawMessage    `json:"spec"`
 	Repository wire.RepositoryRef `json:"repository"`
+	Target     *JobTarget         `json:"target,omitempty" doc:"The repository it is about in place of the host's own"`
 	RetryOf    *string            `json:"retry_of,omitempty"`
 	CreatedBy  string             `json:"created_by"`
 
@@ -70,12 +72,15 @@ type NewJob struct {
 	Target *Target
 }
 
-// Target is a repository by its setting, for one host where the setting's address names the host.
-type Target struct {
-	SettingID    string
-	HostID       string // empty: the setting stands for one repository
-	RepositoryID string // restic's own; empty: not known
+// JobTarget is the repository that a job is about, by the setting that people know it by.
+type JobTarget struct {
+	SettingID string `json:"setting_id"`
+	Name      string `json:"name" doc:"Empty: it is forgotten"`
+	HostID    string `json:"host_id,omitempty" doc:"Whose it is, where each host has one of its own"`
 }
+
+// Target is a repository by its setting, for one host where the setting's address names the host.
+type Target = job.Target
 
 // JobFilter narrows Jobs; zero fields do not.
 type JobFilter struct {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"restic-manager/server/fleet/job"
 	"restic-manager/shared/wire"
 )
 
@@ -16,6 +17,7 @@ type shownJob struct {
 	HostName    string `gorm:"column:host_name"`
 	HostRepoID  string `gorm:"column:host_repository_id"`
 	ServerHeld  bool   `gorm:"column:server_held"`
+	TargetName  string `gorm:"column:target_name"`
 	NextLine    int64  `gorm:"column:next_line"`
 	LogComplete bool   `gorm:"column:log_complete"`
 	LogProblem  string `gorm:"column:log_problem"`
@@ -25,10 +27,11 @@ type shownJob struct {
 const listColumns = ruleColumns + `, jobs.spec, jobs.retry_of, jobs.created_by, jobs.reported_at, jobs.skew_seconds, jobs.agent_started_at,
 	jobs.agent_ended_at, jobs.elapsed_seconds, jobs.exit_code, jobs.progress, jobs.progress_at, jobs.summary, jobs.issues_dropped,
 	jobs.log_lines, jobs.log_sha256, hosts.name AS host_name, coalesce(hosts.repository_id, '') AS host_repository_id,
-	EXISTS (SELECT 1 FROM host_repositories r WHERE r.host_id = hosts.id) AS server_held,
+	EXISTS (SELECT 1 FROM host_repositories r WHERE r.host_id = hosts.id) AS server_held, coalesce(targets.name, '') AS target_name,
 	coalesce(logs.next_line, 1) AS next_line, coalesce(logs.complete, false) AS log_complete, coalesce(logs.problem, '') AS log_problem`
 
-const fromJobs = ` FROM jobs JOIN hosts ON hosts.id = jobs.host_id LEFT JOIN logs ON logs.job_id = jobs.id`
+const fromJobs = ` FROM jobs JOIN hosts ON hosts.id = jobs.host_id LEFT JOIN logs ON logs.job_id = jobs.id
+	LEFT JOIN repository_settings targets ON targets.id = jobs.target_setting`
 
 // JobByID is one job, with the paths it could not read.
 func (s *Store) JobByID(ctx context.Context, id string) (Job, error) {
@@ -76,7 +79,10 @@ func (r shownJob) job() (Job, error) {
 		LogLines: w.LogLines, LogReceived: r.NextLine - 1, LogComplete: r.LogComplete, LogProblem: r.LogProblem, LateReport: w.LateReport,
 	}
 	if j.Repository.Name == "" { // not accepted yet: what it would use now
-		j.Repository = wire.RepositoryRef{Name: repositoryName(r.ServerHeld), ID: r.HostRepoID}
+		j.Repository.Name, j.Repository.ID = w.rules().Uses(job.Tie{ID: r.HostRepoID, ServerHeld: r.ServerHeld})
+	}
+	if t := w.about(); t.SettingID != "" {
+		j.Target = &JobTarget{SettingID: t.SettingID, Name: r.TargetName, HostID: t.HostID}
 	}
 	if w.ErrorCode != "" {
 		j.Error = &wire.JobError{Code: w.ErrorCode, Message: w.ErrorMessage}

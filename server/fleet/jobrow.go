@@ -89,7 +89,7 @@ const ruleColumns = `jobs.id, jobs.number, jobs.host_id, jobs.kind, jobs.state, 
 	jobs.repository_name, jobs.repository_id, jobs.hold_key, jobs.holding, jobs.hold_released_at, jobs.cancel_requested_at,
 	jobs.disconnected_since, jobs.stalled_since, jobs.unnamed_boot, jobs.unnamed_seq, jobs.unnamed_polls, jobs.error_code,
 	jobs.error_message, jobs.finish_sha256, jobs.late_report, jobs.progress_lease, jobs.progress_seq,
-	jobs.time_limit_seconds`
+	jobs.time_limit_seconds, jobs.target, jobs.target_setting, jobs.target_host`
 
 // rules is the row as the rules see it.
 func (r jobRow) rules() job.Job {
@@ -103,8 +103,20 @@ func (r jobRow) rules() job.Job {
 		DisconnectedSince: at(r.DisconnectedSince), StalledSince: at(r.StalledSince),
 		Unnamed:   job.Unnamed{Boot: r.UnnamedBoot, Seq: r.UnnamedSeq, Polls: r.UnnamedPolls},
 		ErrorCode: r.ErrorCode, ErrorMessage: r.ErrorMessage, FinishSHA256: r.FinishSHA256, LateReport: r.LateReport,
-		ProgressLease: r.ProgressLease, ProgressSeq: r.ProgressSeq,
+		ProgressLease: r.ProgressLease, ProgressSeq: r.ProgressSeq, Target: r.about(),
 	}
+}
+
+// about is the repository the job is about in place of the host's own.
+func (r jobRow) about() job.Target {
+	t := job.Target{RepositoryID: r.Target}
+	if r.TargetSetting != nil {
+		t.SettingID = *r.TargetSetting
+	}
+	if r.TargetHost != nil {
+		t.HostID = *r.TargetHost
+	}
+	return t
 }
 
 // at is the time in UTC, zero for nil.
@@ -159,6 +171,7 @@ var written = []struct {
 	{"ended_at", func(j job.Job) any { return j.EndedAt }},
 	{"repository_name", func(j job.Job) any { return j.RepositoryName }},
 	{"repository_id", func(j job.Job) any { return j.RepositoryID }},
+	{"target", func(j job.Job) any { return j.Target.RepositoryID }},
 	{"hold_key", func(j job.Job) any { return j.HoldKey }},
 	{"holding", func(j job.Job) any { return j.Holding }},
 	{"hold_released_at", func(j job.Job) any { return j.HoldReleasedAt }},

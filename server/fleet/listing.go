@@ -48,8 +48,8 @@ func (s *Store) BeginListing(ctx context.Context, hostID, jobID string) (wire.Li
 	rand.Read(b)
 	reply.Token = hex.EncodeToString(b)
 	err := s.db.Write(ctx, func(tx *database.Tx) error {
-		var known []string
-		if err := tx.Raw("SELECT id FROM jobs WHERE id = ? AND host_id = ?", jobID, hostID).Scan(&known).Error; err != nil {
+		var known []jobRow
+		if err := tx.Raw("SELECT target, target_setting FROM jobs WHERE id = ? AND host_id = ?", jobID, hostID).Scan(&known).Error; err != nil {
 			return fmt.Errorf("look for job %s: %w", jobID, err)
 		}
 		if len(known) == 0 {
@@ -63,8 +63,12 @@ func (s *Store) BeginListing(ctx context.Context, hostID, jobID string) (wire.Li
 			ID           string
 			ListingOrder int64
 		}
-		err = tx.Raw(`SELECT repositories.id, repositories.listing_order FROM hosts JOIN repositories ON repositories.id = hosts.repository_id
-			WHERE hosts.id = ?`, hostID).Scan(&base).Error
+		if known[0].TargetSetting == nil {
+			err = tx.Raw(`SELECT repositories.id, repositories.listing_order FROM hosts JOIN repositories ON repositories.id = hosts.repository_id
+				WHERE hosts.id = ?`, hostID).Scan(&base).Error
+		} else {
+			err = tx.Raw("SELECT id, listing_order FROM repositories WHERE id = ?", known[0].Target).Scan(&base).Error
+		}
 		if err != nil {
 			return fmt.Errorf("read the repository of host %s: %w", hostID, err)
 		}

@@ -28,7 +28,7 @@ func (s *Store) CommitListing(ctx context.Context, hostID, token string, r wire.
 			return knownCommit{}, err
 		}
 		if r.Error != "" {
-			return knownCommit{}, s.listingFailed(tx, hostID, r.Error)
+			return knownCommit{}, s.listingFailed(tx, l, r.Error)
 		}
 		if err := checkParts(tx, token, r); err != nil {
 			return knownCommit{}, err
@@ -75,7 +75,11 @@ func (s *Store) commitList(ctx context.Context, commit func(tx *database.Tx) (kn
 	return err
 }
 
-func (s *Store) listingFailed(tx *database.Tx, hostID, why string) error {
+func (s *Store) listingFailed(tx *database.Tx, l listingRow, why string) error {
+	if t, err := listedTarget(tx, l); err != nil || t.SettingID != "" {
+		return err // it is no fact on the host's own repository
+	}
+	hostID := l.HostID
 	err := tx.Exec("UPDATE hosts SET listing_error = ? WHERE id = ?", cleanLine(why, 1000), hostID).Error
 	if err != nil {
 		return fmt.Errorf("record that a listing failed: %w", err)
@@ -153,7 +157,7 @@ func (s *Store) commitListing(tx *database.Tx, l listingRow, repository string, 
 	if err != nil {
 		return knownCommit{}, err
 	}
-	if err := s.tellHosts(tx, l.HostID, repository, touched); err != nil {
+	if err := s.tellHosts(tx, l, repository, touched); err != nil {
 		return knownCommit{}, err
 	}
 	if err := failpoint.Hit("server.listing.uncommitted"); err != nil {
@@ -198,18 +202,27 @@ func (s *Store) lockList(tx *database.Tx, l listingRow, repository string) (idSe
 	return s.known.of(tx.DB, repository, orders[0])
 }
 
-// tellHosts links the host to the repository, and counts and wakes every host of it.
-func (s *Store) tellHosts(tx *database.Tx, hostID, repository string, touched bool) error {
-	done := tx.Exec("UPDATE hosts SET repository_id = ?, listing_error = '' WHERE id = ? AND (repository_id IS NULL OR repository_id <> ? OR listing_error <> '')",
-		repository, hostID, repository)
-	if done.Error != nil {
-		return fmt.Errorf("link host %s to its repository: %w", hostID, done.Error)
+// tellHosts links the host to the repository, unless the list is of another one than its own, and counts and wakes every
+// host of it.
+func (s *Store) tellHosts(tx *database.Tx, l listingRow, repository string, touched bool) error {
+	target, err := listedTarget(tx, l)
+	if err != nil {
+		return err
+	}
+	linked := false
+	if target.SettingID != "" {
+		err = rememberTarget(tx, target, repository)
+	} else {
+		linked, err = linkHost(tx, l, repository)
+	}
+	if err != nil {
+		return err
 	}
 	var hosts []string
 	if err := tx.Raw("SELECT id FROM hosts WHERE repository_id = ? ORDER BY id", repository).Scan(&hosts).Error; err != nil {
 		return fmt.Errorf("find the hosts of repository %s: %w", repository, err)
 	}
-	if touched || done.RowsAffected > 0 {
+	if touched || linked {
 		if err := countSnapshots(tx, "repository_id = ?", repository); err != nil {
 			return err
 		}
@@ -217,6 +230,67 @@ func (s *Store) tellHosts(tx *database.Tx, hostID, repository string, touched bo
 	tx.Notify(database.TopicHosts)
 	for _, h := range hosts {
 		tx.Notify(database.TopicHost(h), database.TopicSnapshots(h))
+	}
+	return nil
+}
+
+// linkHost ties the host to the repository that its list is of; linked is false when it was.
+func linkHost(tx *database.Tx, l listingRow, repository string) (linked bool, err error) {
+	done := tx.Exec("UPDATE hosts SET repository_id = ?, listing_error = '' WHERE id = ? AND (repository_id IS NULL OR repository_id <> ? OR listing_error <> '')",
+		repository, l.HostID, repository)
+	if done.Error != nil {
+		return false, fmt.Errorf("link host %s to its repository: %w", l.HostID, done.Error)
+	}
+	if done.RowsAffected == 0 {
+		return false, nil
+	}
+	var servers []string
+	if err := tx.Raw("SELECT id FROM jobs WHERE id = ? AND repository_name = 'server'", l.JobID).Scan(&servers).Error; err != nil {
+		return false, fmt.Errorf("look which repository job %s used: %w", l.JobID, err)
+	}
+	if len(servers) == 0 {
+		return true, nil // the one of the host's own configuration
+	}
+	return true, rememberOwn(tx, l.HostID, repository)
+}
+
+// listedTarget is the repository that the job of a listing is about in place of the host's own; zero: the host's own.
+func listedTarget(tx *database.Tx, l listingRow) (Target, error) {
+	var rows []jobRow
+	err := tx.Raw("SELECT target, target_setting, target_host FROM jobs WHERE id = ? AND target_setting IS NOT NULL", l.JobID).Scan(&rows).Error
+	if err != nil {
+		return Target{}, fmt.Errorf("read the target of job %s: %w", l.JobID, err)
+	}
+	if len(rows) == 0 {
+		return Target{}, nil
+	}
+	return rows[0].about(), nil
+}
+
+// rememberTarget notes which of restic's repositories a setting stands for, so that it is looked after. What is noted of
+// that repository already stays.
+func rememberTarget(tx *database.Tx, t Target, repository string) error {
+	var host *string
+	if t.HostID != "" {
+		host = &t.HostID
+	}
+	err := tx.Exec(`INSERT INTO repository_maintenance (repository_id, setting_id, host_id)
+		SELECT ?, s.id, h.id FROM repository_settings s LEFT JOIN hosts h ON h.id = ? WHERE s.id = ? AND (? = '' OR h.id IS NOT NULL)
+		ON CONFLICT (repository_id) DO NOTHING`, repository, host, t.SettingID, t.HostID).Error
+	if err != nil {
+		return fmt.Errorf("note repository %s: %w", repository, err)
+	}
+	return nil
+}
+
+// rememberOwn is rememberTarget for the repository that the server keeps for a host, where it comes from a setting.
+func rememberOwn(tx *database.Tx, hostID, repository string) error {
+	err := tx.Exec(`INSERT INTO repository_maintenance (repository_id, setting_id, host_id)
+		SELECT ?, s.id, CASE WHEN s.url LIKE '%{host}%' THEN hr.host_id END
+		FROM host_repositories hr JOIN repository_settings s ON s.id = hr.setting_id WHERE hr.host_id = ?
+		ON CONFLICT (repository_id) DO NOTHING`, repository, hostID).Error
+	if err != nil {
+		return fmt.Errorf("note repository %s: %w", repository, err)
 	}
 	return nil
 }

@@ -88,10 +88,11 @@ func (m *met) add(w *world) {
 var modelWords = []string{"job_gone", "host_busy", "repository_busy", "lease_lost", "not_started", "boot_superseded", "hello_required",
 	"invalid", "idempotency_key_reused", "job_open", "job_ended", "kind_unsupported", "host_revoked", "unauthorized", "not_found",
 	`"offer"`, `"cancel":[`, `"drop":[`, `"cancel":true`, `"late":true`, `"verdict":"cancel"`, `"verdict":"drop"`, `"name":"server"`,
+	`"name":"target"`, "target_unsupported",
 	"Offline:1", "Expired:1", "Requeued:1", "Disconnected:1", "HoldsFreed:1"}
 
 func (m *met) missing() (missing []string) {
-	wanted := append([]string{"code host_revoked", "code interrupted", "code silent", "late true", "stalled true", "waits true", "again true", "alarm true"}, modelWords...)
+	wanted := append([]string{"code host_revoked", "code interrupted", "code silent", "code wrong_repository", "late true", "stalled true", "waits true", "again true", "alarm true"}, modelWords...)
 	for _, s := range wire.States {
 		wanted = append(wanted, string(s))
 	}

@@ -198,6 +198,9 @@ func hello(w *world, p [6]uint32) string {
 	if p[5]%4 == 0 {
 		r.Kinds = []wire.Kind{wire.KindBackup, wire.KindCheck}
 	}
+	if p[3]/3%6 == 0 {
+		r.Features = nil
+	}
 	for _, ref := range w.folders(host, p[5]/4) {
 		r.Jobs = append(r.Jobs, wire.JobReport{ID: ref.ID, Lease: ref.Lease})
 	}
@@ -275,6 +278,11 @@ func (w *world) polled(p peer, host string, q wire.PollQuery) string {
 	return fmt.Sprintf("%s %s %d %v ", host, q.Boot, q.Seq, q.Jobs) + outcome(reply, err)
 }
 
+const (
+	settingA = "0190a000-0000-7000-8000-0000000000aa"
+	settingB = "0190a000-0000-7000-8000-0000000000bb"
+)
+
 func create(w *world, p [6]uint32) string {
 	n := NewJob{HostID: w.host(p[0]), Kind: wire.Kinds[p[1]%uint32(len(wire.Kinds))].Kind}
 	if p[1]/8%2 == 0 {
@@ -287,6 +295,12 @@ func create(w *world, p [6]uint32) string {
 		n.Spec = &wire.ForgetSpec{SnapshotIDs: []string{repo(int(p[2] % 2))}}
 	case wire.KindRestore:
 		n.Spec = &wire.RestoreSpec{SnapshotID: repo(7)}
+	}
+	if p[2]/6%4 == 0 { // about another repository than the host's own
+		n.Target = &Target{SettingID: []string{settingA, settingB}[p[2]/24%2], RepositoryID: []string{"", repo(1), repo(2)}[p[2]/48%3]}
+		if p[2]/144%2 == 0 {
+			n.Target.HostID = w.host(p[2] / 288)
+		}
 	}
 	n.TTL = []time.Duration{0, 0, 0, 2 * time.Minute}[p[3]%4]
 	n.TimeLimit = []time.Duration{0, 0, time.Hour}[p[4]%3]

@@ -92,7 +92,11 @@ func (p *memoryPeer) Create(n NewJob) (string, bool, error) {
 	if err != nil {
 		return "", false, err
 	}
-	return p.Store.Create(memory.Order{HostID: o.hostID, Kind: o.kind, Spec: o.spec, TimeLimit: o.timeLimit, TTL: o.ttl}, memoryKey(o.key))
+	ask := memory.Order{HostID: o.hostID, Kind: o.kind, Spec: o.spec, TimeLimit: o.timeLimit, TTL: o.ttl}
+	if o.target != nil {
+		ask.Target = *o.target
+	}
+	return p.Store.Create(ask, memoryKey(o.key))
 }
 
 func memoryKey(key string) memory.Key {

@@ -192,7 +192,7 @@ func (s *Store) PollFloor(ctx context.Context) error {
 			WHERE jobs.state = 'queued' AND jobs.expires_at > @now AND hosts.clone_alarm_at IS NULL
 			AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.host_id = jobs.host_id AND o.lane = jobs.lane AND o.state IN ('accepted', 'running'))
 			AND (jobs.hold = 'none' OR NOT EXISTS (SELECT 1 FROM jobs o WHERE o.holding AND o.hold <> 'none'
-				AND o.hold_key = coalesce(hosts.repository_id, 'host:' || hosts.id) AND (o.hold = 'exclusive' OR jobs.hold = 'exclusive')))
+				AND o.hold_key = `+keyOfJob+` AND (o.hold = 'exclusive' OR jobs.hold = 'exclusive')))
 		UNION SELECT host_id FROM jobs WHERE state = 'running' AND (cancel_requested_at IS NOT NULL OR disconnected_since IS NOT NULL)
 		UNION SELECT id FROM hosts WHERE hello_at > @lately OR revoked_at > @lately`,
 		map[string]any{"now": now, "lately": now.Add(-15 * time.Second)}).Scan(&hosts).Error

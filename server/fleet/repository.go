@@ -233,11 +233,6 @@ func untieHosts(tx *database.Tx, hosts []string) error {
 	return nil
 }
 
-// secretsFor is readSecrets in a transaction.
-func (s *Store) secretsFor(tx *database.Tx, hostID string) (*wire.Secrets, error) {
-	return s.readSecrets(tx.DB, hostID)
-}
-
 // readSecrets opens what the server holds of the host's repository; nil when it holds none.
 func (s *Store) readSecrets(db *gorm.DB, hostID string) (*wire.Secrets, error) {
 	var rows []repositoryRow

@@ -121,7 +121,7 @@ func (x *fixture) hello(host, boot string, number, seq int64) string {
 }
 
 func helloOf(boot string, number, seq int64, now time.Time) wire.HelloRequest {
-	return wire.HelloRequest{BootID: boot, BootNumber: number, Seq: seq, ProtocolVersion: 1, AgentVersion: "1", Now: now, Facts: wire.Facts{Hostname: "h"}}
+	return wire.HelloRequest{BootID: boot, BootNumber: number, Seq: seq, ProtocolVersion: 1, AgentVersion: "1", Now: now, Facts: wire.Facts{Hostname: "h"}, Features: []string{wire.FeatureTarget}}
 }
 
 func (x *fixture) flush() {

@@ -99,7 +99,7 @@ func (s *Store) blocked(db *gorm.DB, v job.View, own job.Candidate, host polling
 		return s.blockedBy(db, waitsForLane, "jobs.host_id = @host AND jobs.lane = @lane AND jobs.state IN ('accepted', 'running')",
 			map[string]any{"host": j.HostID, "lane": string(lane)})
 	}
-	key := job.HoldKey(j.HostID, host.RepositoryID)
+	key := j.Key(host.tie())
 	if own.Repository.Held(j.Hold()) {
 		return s.blockedBy(db, waitsForRepository, `jobs.holding AND jobs.hold_key = @key AND jobs.hold <> 'none' AND (jobs.hold = 'exclusive' OR @hold = 'exclusive')`,
 			map[string]any{"key": key, "hold": string(j.Hold())})

@@ -53,6 +53,9 @@ const (
 	CodeNoRepository  = "no_repository"    // neither agent.yaml nor the server names one
 	CodeRestoreTarget = "restore_target"   // the folder to restore into exists or cannot be made
 
+	// CodeWrongRepository: canceled, because the repository at the address is another one than the job is about.
+	CodeWrongRepository = "wrong_repository"
+
 	CodeInterrupted           = "interrupted" // the machine or restic went away in the middle
 	CodeTimeLimit             = "time_limit"
 	CodeWrongPassword         = "wrong_password"

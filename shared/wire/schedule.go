@@ -12,6 +12,10 @@ import (
 // without it the server queues its scheduled jobs.
 const FeatureSchedule = "schedule"
 
+// FeatureTarget in HelloRequest.Features says that the agent knows RepositoryTarget. One that does not would take the
+// order for one about its own repository: it gets none.
+const FeatureTarget = "target"
+
 // Schedule is what a host is to do by itself: the policies that apply to it, each with its due times. It rides on
 // Configure and is kept on the agent's disk, but for Secrets: they are kept in memory alone, unless the host's guard
 // allows the disk.

@@ -47,6 +47,12 @@ func start(j Job, e Start, now time.Time) (Job, Effects, error) {
 	}
 	var fx Effects
 	if e.RepositoryID != "" && e.RepositoryID != j.RepositoryID {
+		if j.Target.SettingID != "" {
+			if j.Target.RepositoryID != "" {
+				return anotherTarget(j, e.RepositoryID, now)
+			}
+			j.Target.RepositoryID = e.RepositoryID
+		}
 		if e.Held {
 			j, fx = requeue(j, now)
 			return j, fx, busy(wire.ProblemRepositoryBusy, retryRepository, "another job holds the repository")
@@ -58,6 +64,16 @@ func start(j Job, e Start, now time.Time) (Job, Effects, error) {
 	}
 	j.State, j.StartNonce, j.StartedAt = wire.StateRunning, e.Nonce, now
 	return renew(j, now), fx, nil
+}
+
+// anotherTarget ends a job whose repository's address leads to another one by now: what it is to remove or to check is not
+// there.
+func anotherTarget(j Job, found string, now time.Time) (Job, Effects, error) {
+	j, fx, err := end(j, wire.StateCanceled, wire.CodeWrongRepository, fmt.Sprintf("the repository at this address is %.8s, not %.8s, which the job is about", found, j.Target.RepositoryID), false, now)
+	if err == nil {
+		err = leaseLost("the repository at its address is another one")
+	}
+	return j, fx, err
 }
 
 func resume(j Job, e Resume, now time.Time) (Job, Effects, error) {

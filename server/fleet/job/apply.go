@@ -101,7 +101,7 @@ func requeue(j Job, now time.Time) (Job, Effects) {
 		fx.Freed = j.HoldKey
 	}
 	q := New(j.ID, j.HostID, j.Kind, 0, j.QueuedAt)
-	q.Number, q.ExpiresAt, q.Delivery = j.Number, j.ExpiresAt, j.Delivery+1
+	q.Number, q.ExpiresAt, q.Delivery, q.Target = j.Number, j.ExpiresAt, j.Delivery+1, j.Target
 	return q, fx
 }
 

@@ -30,6 +30,9 @@ type Job struct {
 	StartedAt      time.Time
 	EndedAt        time.Time
 
+	// Target is the repository it is about in place of the host's own; zero: the host's own.
+	Target Target
+
 	RepositoryName string // as accepted
 	RepositoryID   string // empty: not known
 	HoldKey        string // what is held: the repository's id, or HostKey while that is unknown
@@ -72,6 +75,28 @@ func HoldKey(hostID, repositoryID string) string {
 		return HostKey(hostID)
 	}
 	return repositoryID
+}
+
+// Target is a repository by its setting, for one host where the setting's address names the host. It is comparable.
+type Target struct {
+	SettingID    string
+	HostID       string // empty: the setting stands for one repository
+	RepositoryID string // restic's own; empty: not known
+}
+
+// Uses tells which repository the job uses and holds, given what is known of the host's own: its name, and restic's id,
+// empty where that is not known.
+func (j Job) Uses(own Tie) (name, id string) {
+	if j.Target.SettingID != "" {
+		return wire.RepositoryTarget, j.Target.RepositoryID
+	}
+	return own.Name(), own.ID
+}
+
+// Key is what the job holds, given what is known of the host's own repository.
+func (j Job) Key(own Tie) string {
+	_, id := j.Uses(own)
+	return HoldKey(j.HostID, id)
 }
 
 // New is a job as it enters the queue. The kind must be known.

@@ -23,6 +23,18 @@ func MayQueue(kind wire.Kind, revoked bool, kinds []wire.Kind, agentVersion stri
 	return nil
 }
 
+// MayTarget refuses an order about another repository than the host's own that the host's agent would take for one about
+// its own, or that is no maintenance.
+func MayTarget(kind wire.Kind, features []string, agentVersion string) error {
+	switch {
+	case kind == wire.KindBackup || kind == wire.KindRestore:
+		return fault.Invalidf("kind: a %s is about the host's own repository", kind)
+	case !slices.Contains(features, wire.FeatureTarget):
+		return fault.New(fault.Conflict, "target_unsupported", "the agent on this host (version %s) works with its own repository only; upgrade it", agentVersion)
+	}
+	return nil
+}
+
 // MayRetry refuses to repeat a job that has not ended.
 func MayRetry(state wire.State) error {
 	if !state.Terminal() {

@@ -15,9 +15,10 @@ func (s *Store) Accept(host, id string, a wire.AcceptRequest) (wire.AcceptReply,
 		return wire.AcceptReply{}, errGone
 	}
 	h := s.hosts[host]
+	name, repository := r.Uses(h.Tie)
 	_, err := s.apply(r, job.Accept{
-		Lease: a.Lease, Delivery: a.Delivery, RepositoryName: h.Tie.Name(), RepositoryID: h.Tie.ID,
-		LaneBusy: s.laneBusy(host, r.Lane()), Held: s.held(job.HoldKey(host, h.Tie.ID), id, r.Hold()),
+		Lease: a.Lease, Delivery: a.Delivery, RepositoryName: name, RepositoryID: repository,
+		LaneBusy: s.laneBusy(host, r.Lane()), Held: s.held(r.Key(h.Tie), id, r.Hold()),
 		Alarm: h.Boots.Alarm || !h.RevokedAt.IsZero(),
 	}, s.now())
 	if err != nil {

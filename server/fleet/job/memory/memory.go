@@ -42,6 +42,7 @@ type Host struct {
 	RevokedAt  time.Time // zero: it is not
 
 	kinds    []wire.Kind
+	features []string
 	version  string
 	reported []wire.RepositoryReport
 	url      string // of the repository that the server keeps

@@ -18,6 +18,7 @@ type Order struct {
 	TimeLimit time.Duration
 	TTL       time.Duration
 	RetryOf   string // empty: not a retry
+	Target    job.Target
 }
 
 // Key is an Idempotency-Key with the actor it belongs to. The zero value is none.
@@ -49,12 +50,17 @@ func (s *Store) Create(o Order, key Key) (id string, created bool, err error) {
 	if err := job.MayQueue(o.Kind, !h.RevokedAt.IsZero(), h.kinds, h.version); err != nil {
 		return "", false, err
 	}
+	if o.Target != (job.Target{}) {
+		if err := job.MayTarget(o.Kind, h.features, h.version); err != nil {
+			return "", false, err
+		}
+	}
 	id = s.same(o, now)
 	if created = id == ""; created {
 		id = s.random()
 		j := job.New(id, o.HostID, o.Kind, o.TTL, now)
 		s.number++
-		j.Number = s.number
+		j.Number, j.Target = s.number, o.Target
 		s.jobs[id] = &record{j, o}
 		s.queue = append(s.queue, id)
 		s.audit("job.create", "job:"+id)
@@ -70,7 +76,7 @@ func (s *Store) same(o Order, now time.Time) string {
 	for _, id := range s.queue {
 		r := s.jobs[id]
 		ask := r.ask
-		ask.TTL, ask.RetryOf = o.TTL, o.RetryOf
+		ask.TTL, ask.RetryOf, ask.Target.RepositoryID = o.TTL, o.RetryOf, o.Target.RepositoryID
 		if r.State == wire.StateQueued && now.Before(r.ExpiresAt) && ask == o {
 			return id
 		}
@@ -88,7 +94,7 @@ func (s *Store) Retry(id string, key Key) (again string, err error) {
 		return "", err
 	}
 	o := r.ask
-	o.TTL, o.RetryOf = wire.QueueTTL, id
+	o.TTL, o.RetryOf, o.Target = wire.QueueTTL, id, r.Target
 	again, _, err = s.Create(o, key)
 	return again, err
 }
@@ -187,7 +193,7 @@ func (s *Store) Hello(host string, r wire.HelloRequest) (wire.HelloReply, error)
 	}
 	if answer.Refresh {
 		h.Tie = h.Tie.Reported(h.reported, r.Repositories)
-		h.kinds, h.version, h.reported = r.Kinds, r.AgentVersion, r.Repositories
+		h.kinds, h.features, h.version, h.reported = r.Kinds, r.Features, r.AgentVersion, r.Repositories
 	}
 	reply := wire.HelloReply{ServerTime: now, Mark: answer.Mark, Jobs: []wire.JobVerdict{}}
 	for _, report := range r.Jobs {

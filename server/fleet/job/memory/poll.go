@@ -51,7 +51,7 @@ func (s *Store) look(host string, q wire.PollQuery, now time.Time) (reply wire.P
 		ask := s.jobs[d.Offer.ID].ask
 		reply.Offer = &wire.Offer{
 			JobID: d.Offer.ID, Delivery: d.Offer.Delivery, Kind: d.Offer.Kind, Spec: raw(ask.Spec),
-			Repository:       wire.RepositoryRef{Name: h.Tie.Name(), ID: h.Tie.ID},
+			Repository:       reference(*d.Offer, h.Tie),
 			TimeLimitSeconds: int64(ask.TimeLimit.Seconds()), QueuedAt: d.Offer.QueuedAt,
 		}
 	}
@@ -65,6 +65,11 @@ func (s *Store) look(host string, q wire.PollQuery, now time.Time) (reply wire.P
 	return reply, ended, nil
 }
 
+func reference(j job.Job, own job.Tie) wire.RepositoryRef {
+	name, id := j.Uses(own)
+	return wire.RepositoryRef{Name: name, ID: id}
+}
+
 // view is what the rules of polling look at.
 func (s *Store) view(h *Host, q wire.PollQuery, now time.Time) job.View {
 	v := job.View{Query: q, Amnesty: s.Vigil.Forgives(now), Jobs: s.named(h.ID, q.Jobs...)}
@@ -74,7 +79,7 @@ func (s *Store) view(h *Host, q wire.PollQuery, now time.Time) job.View {
 		case j.HostID != h.ID:
 		case j.State == wire.StateQueued:
 			v.Queue = append(v.Queue, job.Candidate{
-				Job: j, LaneFree: !s.laneBusy(h.ID, j.Lane()), Repository: s.repository(job.HoldKey(h.ID, h.Tie.ID)),
+				Job: j, LaneFree: !s.laneBusy(h.ID, j.Lane()), Repository: s.repository(j.Key(h.Tie)),
 			})
 		case j.State == wire.StateRunning && !j.DisconnectedSince.IsZero():
 			v.Disconnected = append(v.Disconnected, j)
@@ -93,7 +98,7 @@ func (s *Store) repository(key string) job.Repository {
 		case j.Holding && j.HoldKey == key:
 			r.ExclusiveHeld = r.ExclusiveHeld || j.Hold() == wire.HoldExclusive
 			r.SharedHeld = r.SharedHeld || j.Hold() == wire.HoldShared
-		case j.State == wire.StateQueued && j.Hold() == wire.HoldExclusive && job.HoldKey(h.ID, h.Tie.ID) == key:
+		case j.State == wire.StateQueued && j.Hold() == wire.HoldExclusive && j.Key(h.Tie) == key:
 			r.Waiting = append(r.Waiting, job.Waiter{
 				Number: j.Number, HostOnline: h.Status() == "online", LaneFree: !s.laneBusy(h.ID, j.Lane()),
 				Alarm: h.Boots.Alarm, WaitingSince: j.WaitingSince,
