@@ -27,6 +27,7 @@ var rooms = map[string][]string{
 	"server/fleet":            {"shared/wire", "server/fault", "server/database", "server/fleet/job"},
 	"server/access":           {"server/fault", "server/database", "shared/wire"},
 	"server/web":              {"frontend", "shared/wire"},
+	"server/retention":        {},
 	"server/vault":            {"shared/wire", "server/fault", "server/database", "server/fleet"},
 	"server/api":              {"shared/wire", "server/fault", "server/database", "server/fleet", "server/access", "server/web", "server/install", "server/vault"},
 	"server/install":          {"server/fault", "packaging"},
