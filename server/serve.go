@@ -26,6 +26,7 @@ import (
 	"restic-manager/server/fault"
 	"restic-manager/server/fleet"
 	"restic-manager/server/keeper"
+	"restic-manager/server/policy"
 	"restic-manager/server/vault"
 	"restic-manager/server/web"
 )
@@ -137,6 +138,8 @@ func assembleOn(ctx context.Context, db *database.DB, s *config.Settings, log *s
 	if err != nil {
 		return nil, err
 	}
+	repositories := vault.Open(vault.Options{DB: db, Fleet: f, Log: log})
+	policies := policy.Open(policy.Options{DB: db, Fleet: f, Assign: repositories.Assign, Log: log})
 	p := &parts{db: db, access: access.Open(access.Options{DB: db, Log: log})}
 	if err := firstAdministrator(ctx, s, p.access); err != nil {
 		return nil, err
@@ -153,7 +156,7 @@ func assembleOn(ctx context.Context, db *database.DB, s *config.Settings, log *s
 		pair = p.cert.current
 	}
 	p.api, err = api.New(api.Options{
-		Fleet: f, Access: p.access, Vault: vault.Open(vault.Options{DB: db, Fleet: f, Log: log}), Web: pages, Log: log, PublicURL: s.PublicURL, InsecureHTTP: s.InsecureHTTP, TrustedProxies: prefixes(s.TrustedProxies),
+		Fleet: f, Access: p.access, Vault: repositories, Policies: policies, Web: pages, Log: log, PublicURL: s.PublicURL, InsecureHTTP: s.InsecureHTTP, TrustedProxies: prefixes(s.TrustedProxies),
 		MetricsToken: s.MetricsToken, Version: serverVersion(), HelpURL: s.HelpURL, Ready: (&readiness{db: p.db}).check,
 		AgentsDir: s.AgentsDir, Certificate: pair,
 	})

@@ -23,7 +23,7 @@ import (
 // What is checked is the text of every statement and clause in the rooms that have a database, and of the SQL field of
 // database.Statement.
 func TestStatementsAreMadeOfConstants(t *testing.T) {
-	p := loadProgram(t, "restic-manager/server/database", "restic-manager/server/fleet", "restic-manager/server/access", "restic-manager/server/vault", "restic-manager/server/keeper", "restic-manager/server")
+	p := loadProgram(t, "restic-manager/server/database", "restic-manager/server/fleet", "restic-manager/server/access", "restic-manager/server/vault", "restic-manager/server/policy", "restic-manager/server/keeper", "restic-manager/server")
 	n := 0
 	for _, pkg := range p.packages {
 		for _, f := range pkg.files {

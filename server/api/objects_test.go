@@ -56,7 +56,7 @@ func (w *world) ids() map[string]string {
 	void, ended := w.token(), w.session(other)
 	forgotten := w.repository()
 	ids := map[string]string{
-		"host": host.id, "job": j.id, "operator": account, "enrollment token": w.token(), "another's session": w.session(other), "listing": w.listing(j),
+		"host": host.id, "job": j.id, "operator": account, "enrollment token": w.token(), "another's session": w.session(other), "listing": w.listing(j), "policy": w.policy(),
 		"deleted host": gone.id, "job of a deleted host": lost.id, "deleted operator": former, "deleted enrollment token": void, "ended session": ended,
 		"repository": w.repository(), "forgotten repository": forgotten,
 		"snapshot": sha("s"), "lease": j.lease, "nobody": nobody, "upper case": strings.ToUpper(host.id), "braces": "{" + j.id + "}", "no hyphens": strings.ReplaceAll(j.id, "-", ""),
@@ -83,7 +83,7 @@ func (w *world) owner(name string) string {
 }
 
 // things names which of ids a row of people may find: the type that its path is about.
-var things = map[string]string{"/api/hosts/": "host", "/api/jobs/": "job", "/api/operators/": "operator", "/api/enrollment-tokens/": "enrollment token", "/api/sessions/": "nothing", "/api/repositories/": "repository"}
+var things = map[string]string{"/api/hosts/": "host", "/api/jobs/": "job", "/api/operators/": "operator", "/api/enrollment-tokens/": "enrollment token", "/api/sessions/": "nothing", "/api/repositories/": "repository", "/api/policies/": "policy"}
 
 // What a person may not find, because it is another's, deleted, of another type or no id at all, answers as
 // what never was: byte for byte, but for the request's id. So it is in each path of people.

@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -36,14 +37,17 @@ func humaConfig() huma.Config {
 }
 
 // schemaName is the type's name; where wire and fleet have the same word for what agents say and for what
-// people see, the agents' gets a prefix.
+// people see, the agents' gets a prefix. So do the words that need their room's name beside them.
 func schemaName(t reflect.Type, hint string) string {
 	name := huma.DefaultSchemaNamer(t, hint)
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if strings.HasSuffix(t.PkgPath(), "/wire") && (name == "Snapshot" || name == "Settings" || name == "Listing") {
+	switch {
+	case strings.HasSuffix(t.PkgPath(), "/wire") && slices.Contains([]string{"Snapshot", "Settings", "Listing", "Schedule", "Tick", "ScheduledPolicy"}, name):
 		return "Agent" + name
+	case strings.HasSuffix(t.PkgPath(), "/policy") && slices.Contains([]string{"Spec", "Selector", "Timing", "Version", "Change", "Last", "Plan", "HostPage"}, name):
+		return "Policy" + name
 	}
 	return name
 }

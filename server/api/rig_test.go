@@ -23,6 +23,7 @@ import (
 	"restic-manager/server/database"
 	"restic-manager/server/database/databasetest"
 	"restic-manager/server/fleet"
+	"restic-manager/server/policy"
 	"restic-manager/server/vault"
 	"restic-manager/shared/wire"
 )
@@ -56,14 +57,15 @@ func (c *clock) turn(d time.Duration) {
 // rig is the real server over HTTP on a real database.
 type rig struct {
 	*Server
-	t      testing.TB
-	url    string
-	db     *database.DB
-	fleet  *fleet.Store
-	access *access.Access
-	clock  *clock
-	words  *words
-	http   *http.Server
+	t        testing.TB
+	url      string
+	db       *database.DB
+	fleet    *fleet.Store
+	access   *access.Access
+	policies *policy.Store
+	clock    *clock
+	words    *words
+	http     *http.Server
 }
 
 // words keeps what was logged.
@@ -123,7 +125,9 @@ func newRig(t testing.TB, engine string, change func(*Options)) *rig {
 		t.Fatal(err)
 	}
 	r.access = access.Open(access.Options{DB: r.db, Log: log, Now: r.clock.now})
-	o := Options{Fleet: r.fleet, Access: r.access, Vault: vault.Open(vault.Options{DB: r.db, Fleet: r.fleet, Log: log}), Log: log, Now: r.clock.now, Version: "test",
+	repositories := vault.Open(vault.Options{DB: r.db, Fleet: r.fleet, Log: log})
+	r.policies = policy.Open(policy.Options{DB: r.db, Fleet: r.fleet, Assign: repositories.Assign, Log: log})
+	o := Options{Fleet: r.fleet, Access: r.access, Vault: repositories, Policies: r.policies, Log: log, Now: r.clock.now, Version: "test",
 		Limits: Limits{HostPerSecond: -1}}
 	if change != nil {
 		change(&o)

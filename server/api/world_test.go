@@ -97,6 +97,19 @@ func (w *world) repository() string {
 	return o.ID
 }
 
+// policyBody is a policy for one host that is not there.
+func policyBody(name string) string {
+	return `{"name":"` + name + `","spec":{"hosts":{"ids":["` + nobody + `"]},"backup":{"paths":["/a"]},"schedule":{"cron":"30 2 * * *","zone":"UTC"}}}`
+}
+
+// policy is at its first version.
+func (w *world) policy() string {
+	w.t.Helper()
+	var p struct{ ID string }
+	w.must(request{method: "POST", path: "/api/policies", as: w.admin, body: policyBody(w.name("policy"))}, &p)
+	return p.ID
+}
+
 // listing is a token that the agent drew, and its job.
 func (w *world) listing(j *running) string {
 	w.t.Helper()
@@ -118,7 +131,14 @@ func (w *world) person(row *Route) (q request, id string) {
 		q.body = fmt.Sprintf(`{"username":%q,"password":"another fine long secret","role":"viewer"}`, w.name("account"))
 	case "deleteEnrollmentToken", "getEnrollmentToken":
 		id = w.token()
-	case "getHost", "updateHost", "revokeHost", "clearCloneAlarm", "putRepository", "listSnapshots", "getCalendar", "createJob":
+	case "getPolicy", "putPolicy", "deletePolicy", "listPolicyVersions", "listPolicyHosts", "runPolicy":
+		id = w.policy()
+		if row.ID == "putPolicy" {
+			q.body = strings.Replace(policyBody(w.name("renamed")), `{`, `{"enabled":true,"version":1,`, 1)
+		}
+	case "createPolicy":
+		q.body = policyBody(w.name("policy"))
+	case "getHost", "listHostPolicies", "updateHost", "revokeHost", "clearCloneAlarm", "putRepository", "listSnapshots", "getCalendar", "createJob":
 		id = w.host().id
 	case "createRepository":
 		q.body = fmt.Sprintf(`{"name":%q,"url":"rest:https://backup.example/{host}"}`, w.name("repository"))

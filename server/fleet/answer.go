@@ -25,6 +25,7 @@ type answer struct {
 	// unsettled: the next look may find more though nothing is told: a disconnected job that polls do not
 	// name, a queued one that waited long enough behind another, an ended one whose time to resume is over.
 	unsettled bool
+	schedule  schedulePlace
 }
 
 type pollingHost struct {
@@ -32,11 +33,19 @@ type pollingHost struct {
 	Revoked      bool
 	RepositoryID string
 	ServerHeld   bool
+	Schedule     schedulePlace `gorm:"embedded"`
 	Clock        *time.Time
 }
 
 // tie is what is known of the host's own repository.
 func (h pollingHost) tie() job.Tie { return job.Tie{ID: h.RepositoryID, ServerHeld: h.ServerHeld} }
+
+// schedulePlace is which schedule the host is to have, and which one its agent is known to have.
+type schedulePlace struct {
+	KeepsSchedule   bool
+	ScheduleVersion int64
+	ScheduleKnown   int64
+}
 
 // maxQueueLooked is about how many of a host's jobs one look considers.
 const maxQueueLooked = 100
@@ -66,7 +75,7 @@ func (s *Store) answer(ctx context.Context, hostID string, q wire.PollQuery) (an
 	}
 	v.Newest, v.Closed = known.Newest, alarm
 	d := job.Answer(v, now)
-	a := answer{mark: known.Mark, newest: known.Newest, cancel: d.Cancel, drop: d.Drop, unsettled: unsettled(v)}
+	a := answer{mark: known.Mark, newest: known.Newest, cancel: d.Cancel, drop: d.Drop, unsettled: unsettled(v), schedule: host.Schedule}
 	if d.Offer != nil {
 		a.offer = &wire.Offer{
 			JobID: d.Offer.ID, Delivery: d.Offer.Delivery, Kind: d.Offer.Kind, Spec: json.RawMessage(specs[d.Offer.ID].Spec),
@@ -85,7 +94,8 @@ func unsettled(v job.View) bool {
 func (s *Store) readPolling(db *gorm.DB, hostID string) (pollingHost, error) {
 	var rows []pollingHost
 	err := db.Raw("SELECT "+bootColumns+`, hosts.revoked_at IS NOT NULL AS revoked, coalesce(hosts.repository_id, '') AS repository_id,
-		EXISTS (SELECT 1 FROM host_repositories r WHERE r.host_id = hosts.id) AS server_held, `+s.db.ClockColumn()+` AS clock
+		EXISTS (SELECT 1 FROM host_repositories r WHERE r.host_id = hosts.id) AS server_held,
+		`+KeepsSchedule+` AS keeps_schedule, hosts.schedule_version, hosts.schedule_known, `+s.db.ClockColumn()+` AS clock
 		FROM hosts WHERE id = ?`, hostID).Scan(&rows).Error
 	if err != nil {
 		return pollingHost{}, fmt.Errorf("read host %s: %w", hostID, err)

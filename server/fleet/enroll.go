@@ -222,7 +222,7 @@ func (s *Store) enroll(tx *database.Tx, r wire.EnrollRequest, address string) (w
 	if err := s.recordHostname(tx, host.ID, r.Hostname); err != nil {
 		return wire.EnrollReply{}, err
 	}
-	if err := s.hostChanged(tx, host.ID); err != nil {
+	if err := s.HostChanged(tx, host.ID); err != nil {
 		return wire.EnrollReply{}, err
 	}
 	tx.Notify(database.TopicHosts, database.TopicHost(host.ID), database.TopicTokens)

@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	"restic-manager/server/database"
 	"restic-manager/shared/wire"
@@ -9,12 +11,13 @@ import (
 
 // Hooks are what rooms that stand on the fleet add to it; nil ones add nothing. Set them before the first request.
 type Hooks struct {
-	// HostChanged is told, in the transaction, of a host that was enrolled, renamed, labelled or revoked.
+	// HostChanged is told, in the transaction, of a host that was enrolled, renamed, labelled or revoked, or whose
+	// repository became another one.
 	HostChanged func(tx *database.Tx, hostID string) error
 	// TargetSecrets opens the repository that a job of the host by is about; t.HostID says whose it is where the setting
 	// stands for one repository a host. Nil secrets: there is no such repository any more.
 	TargetSecrets func(ctx context.Context, t Target, by string) (*wire.Secrets, error)
-	// Schedule is what a host is to do by itself, with the secrets of its repository; nil: nothing is known of
+	// Schedule is what a host is to do by itself; the secrets of its repository are added here. nil: nothing is known of
 	// schedules.
 	Schedule func(ctx context.Context, hostID string) (*wire.Schedule, error)
 }
@@ -32,10 +35,27 @@ func (s *Store) Use(h Hooks) {
 	}
 }
 
-// hostChanged tells who stands on the fleet.
-func (s *Store) hostChanged(tx *database.Tx, hostID string) error {
+// HostChanged tells who stands on the fleet.
+func (s *Store) HostChanged(tx *database.Tx, hostID string) error {
 	if s.hooks.HostChanged == nil {
 		return nil
 	}
 	return s.hooks.HostChanged(tx, hostID)
+}
+
+// KeepsSchedule is the condition on hosts that the agent keeps the schedules of its policies itself. Features are JSON as
+// encoding/json writes it.
+const KeepsSchedule = `hosts.features LIKE '%"` + wire.FeatureSchedule + `"%'`
+
+// ScheduleChanged gives the hosts a new version of what they are to do by themselves, secrets included, and wakes them.
+func (s *Store) ScheduleChanged(tx *database.Tx, hostIDs []string) error {
+	for ids := range slices.Chunk(hostIDs, 1000) {
+		if err := tx.Exec("UPDATE hosts SET schedule_version = schedule_version + 1 WHERE id IN ?", ids).Error; err != nil {
+			return fmt.Errorf("count the schedules of hosts up: %w", err)
+		}
+		for _, id := range ids {
+			tx.Notify(database.TopicHost(id), database.TopicWake(id))
+		}
+	}
+	return nil
 }

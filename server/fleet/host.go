@@ -44,6 +44,8 @@ type hostRow struct {
 	LastBackupError      string     `gorm:"column:last_backup_error"`
 	SuccessBytes         int64      `gorm:"column:success_bytes"`
 	LatestSizeBytes      int64      `gorm:"column:latest_size_bytes"`
+	ScheduleVersion      int64      `gorm:"column:schedule_version"`
+	ScheduleKnown        int64      `gorm:"column:schedule_known"`
 }
 
 // TableName is hosts.

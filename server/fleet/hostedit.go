@@ -61,7 +61,7 @@ func (s *Store) UpdateHost(ctx context.Context, actor database.Actor, id string,
 			return err
 		}
 		tx.Notify(database.TopicHosts, database.TopicHost(id))
-		if err := s.hostChanged(tx, id); err != nil {
+		if err := s.HostChanged(tx, id); err != nil {
 			return err
 		}
 		return tx.Audit(actor, "host.update", "host:"+id, detail)
@@ -98,7 +98,7 @@ func (s *Store) revoke(tx *database.Tx, actor database.Actor, id string) (ended 
 	if ended, err = s.revokeJobs(tx, id); err != nil {
 		return nil, err
 	}
-	if err := s.hostChanged(tx, id); err != nil {
+	if err := s.HostChanged(tx, id); err != nil {
 		return nil, err
 	}
 	if err := tx.Audit(actor, "host.revoke", "host:"+id, map[string]any{"name": host.Name}); err != nil {

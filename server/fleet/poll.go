@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"restic-manager/server/database"
@@ -154,10 +156,8 @@ func (s *Store) look(ctx context.Context, hostID string, q wire.PollQuery, t *se
 	if urgent || a.offer != nil {
 		reply.Cancel, reply.Drop = a.cancel, a.drop
 	}
-	if version := s.configVersion(); q.Config != version {
-		if yes, _ := t.urgent([]string{"config " + q.Boot + " " + version}, configureAgain, now); yes {
-			reply.Configure = &wire.Configure{Version: version, Settings: s.agentSettings()}
-		}
+	if reply.Configure, err = s.configure(ctx, hostID, q, a, t, now); err != nil {
+		return wire.PollReply{}, false, time.Time{}, err
 	}
 	if a.offer != nil && t.firstOffer(a.offer) {
 		s.figures.offered(now.Sub(a.offer.QueuedAt))
@@ -166,7 +166,57 @@ func (s *Store) look(ctx context.Context, hostID string, q wire.PollQuery, t *se
 	return reply, a.newest, soon, nil
 }
 
-// configVersion names what agents are told to go by.
+// configure is what the agent is to go by, when it has another configuration and was not told lately. What it has of the
+// schedule is written down when it is news.
+func (s *Store) configure(ctx context.Context, hostID string, q wire.PollQuery, a answer, t *seat, now time.Time) (*wire.Configure, error) {
+	version := s.configVersion()
+	keeps := a.schedule.KeepsSchedule && s.hooks.Schedule != nil
+	if keeps {
+		if err := s.noteSchedule(ctx, hostID, q, a); err != nil {
+			return nil, err
+		}
+		version = fmt.Sprintf("%s.%d", version, a.schedule.ScheduleVersion)
+	}
+	if q.Config == version {
+		return nil, nil
+	}
+	if yes, _ := t.urgent([]string{"config " + q.Boot + " " + version}, configureAgain, now); !yes {
+		return nil, nil
+	}
+	c := &wire.Configure{Version: version, Settings: s.agentSettings()}
+	if !keeps {
+		return c, nil
+	}
+	var err error
+	if c.Schedule, err = s.hooks.Schedule(ctx, hostID); err != nil {
+		return nil, err
+	}
+	// The look may be older than the schedule: the name is that of what is told.
+	c.Version = fmt.Sprintf("%s.%d", s.configVersion(), c.Schedule.Version)
+	if c.Schedule.Repository == wire.RepositoryServer && len(c.Schedule.Policies) > 0 {
+		c.Schedule.Secrets, err = s.readSecrets(s.db.Read(ctx), hostID)
+	}
+	return c, err
+}
+
+// noteSchedule writes down which schedule the agent has, as the newest process names it.
+func (s *Store) noteSchedule(ctx context.Context, hostID string, q wire.PollQuery, a answer) error {
+	_, text, ok := strings.Cut(q.Config, ".")
+	known, err := strconv.ParseInt(text, 10, 64)
+	if !ok || err != nil || !a.newest || known == a.schedule.ScheduleKnown || known < 0 || known > a.schedule.ScheduleVersion {
+		return nil
+	}
+	err = s.db.Write(ctx, func(tx *database.Tx) error {
+		tx.Notify(database.TopicHost(hostID))
+		return tx.Exec("UPDATE hosts SET schedule_known = ? WHERE id = ? AND schedule_version >= ?", known, hostID, known).Error
+	})
+	if err != nil {
+		return fmt.Errorf("note the schedule that host %s has: %w", hostID, err)
+	}
+	return nil
+}
+
+// configVersion names the settings that agents are told to go by.
 func (s *Store) configVersion() string {
 	raw, err := json.Marshal(s.agentSettings())
 	if err != nil {

@@ -88,6 +88,9 @@ func (s *Store) PutRepository(ctx context.Context, actor database.Actor, hostID 
 		if err := s.PutRepositories(tx, "", []ResolvedRepository{{HostID: hostID, RepositoryConfig: c}}); err != nil {
 			return err
 		}
+		if err := s.HostChanged(tx, hostID); err != nil {
+			return err
+		}
 		return tx.Audit(actor, "repository.put", "host:"+hostID, map[string]any{"url": c.URL, "env_keys": envKeys(c.Env)})
 	})
 	if err != nil {
@@ -177,6 +180,9 @@ func (s *Store) DeleteRepository(ctx context.Context, actor database.Actor, host
 		}
 		if done.RowsAffected == 0 {
 			return fault.NotFoundf("the server holds no repository for this host")
+		}
+		if err := s.HostChanged(tx, hostID); err != nil {
+			return err
 		}
 		return tx.Audit(actor, "repository.delete", "host:"+hostID, nil)
 	})

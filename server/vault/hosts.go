@@ -29,6 +29,9 @@ func (s *Store) Use(ctx context.Context, actor database.Actor, hostID, id string
 		if err := s.Assign(tx, id, []string{hostID}); err != nil {
 			return err
 		}
+		if err := s.fleet.HostChanged(tx, hostID); err != nil {
+			return err
+		}
 		return tx.Audit(actor, "repository.put", "host:"+hostID, map[string]any{"repository": row.Name, "setting_id": id})
 	})
 	if err != nil {

@@ -35,7 +35,8 @@ type ScheduledPolicy struct {
 	Version int64           `json:"version"`
 	Kind    Kind            `json:"kind"`
 	Spec    json.RawMessage `json:"spec"`
-	// Cron and Zone give the due times, Spread how far they are moved for this host; see the module schedule.
+	// Cron and Zone give the due times. Each is moved by a part of the spread, the one of SpreadKey; see the module
+	// schedule.
 	Cron          string `json:"cron"`
 	Zone          string `json:"zone"`
 	SpreadSeconds int64  `json:"spread_seconds,omitempty"`
@@ -120,3 +121,6 @@ func TickJobID(policyID, hostID string, due time.Time) string {
 	id[8] = id[8]&0x3f | 0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
 }
+
+// SpreadKey is what decides how far the due times of a policy are moved at a host.
+func SpreadKey(policyID, hostID string) string { return policyID + " " + hostID }

@@ -485,6 +485,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/hosts/{id}/policies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The policies that apply to the host */
+        get: operations["listHostPolicies"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/hosts/{id}/repository": {
         parameters: {
             query?: never;
@@ -727,6 +744,94 @@ export interface paths {
         patch: operations["updateOperator"];
         trace?: never;
     };
+    "/api/policies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The policies */
+        get: operations["listPolicies"];
+        put?: never;
+        /** Make a policy */
+        post: operations["createPolicy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/policies/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One policy */
+        get: operations["getPolicy"];
+        /** Change a policy */
+        put: operations["putPolicy"];
+        post?: never;
+        /** Delete a policy; its jobs stay */
+        delete: operations["deletePolicy"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/policies/{id}/hosts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The hosts that the policy applies to */
+        get: operations["listPolicyHosts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/policies/{id}/run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Order the policy's backup now */
+        post: operations["runPolicy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/policies/{id}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the policy was, the newest first */
+        get: operations["listPolicyVersions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/repositories": {
         parameters: {
             query?: never;
@@ -832,6 +937,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/schedules/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a cron expression means, and when it is due */
+        post: operations["previewSchedule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/server": {
         parameters: {
             query?: never;
@@ -894,6 +1016,23 @@ export interface paths {
         put?: never;
         /** Make the first administrator by the printed code, and sign in */
         post: operations["setup"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/ticks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What became of the policies' due times, newest first */
+        get: operations["listTicks"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1044,6 +1183,33 @@ export interface components {
             size_bytes: number;
             url: string;
         };
+        AgentSchedule: {
+            policies: components["schemas"]["AgentScheduledPolicy"][];
+            repository: string;
+            secrets?: components["schemas"]["Secrets"];
+            /** Format: int64 */
+            version: number;
+        };
+        AgentScheduledPolicy: {
+            /** Format: date-time */
+            accounted_until: string;
+            cron: string;
+            id: string;
+            /** @enum {string} */
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
+            /** Format: int64 */
+            late_seconds?: number;
+            name: string;
+            no_catch_up?: boolean;
+            spec: unknown;
+            /** Format: int64 */
+            spread_seconds?: number;
+            /** Format: int64 */
+            time_limit_seconds: number;
+            /** Format: int64 */
+            version: number;
+            zone: string;
+        };
         AgentSettings: {
             /** Format: int64 */
             log_bytes_per_job?: number;
@@ -1092,6 +1258,17 @@ export interface components {
             role: "operator" | "viewer";
             /** @description Send it as Authorization: Bearer. It is not kept: only its hash is */
             secret: string;
+        };
+        AssignedHost: {
+            id: string;
+            last_tick?: components["schemas"]["Tick"];
+            name: string;
+            /** Format: date-time */
+            next_due_at?: string;
+            /** @description Why it does not run there; empty: it does */
+            problem: string;
+            /** @description What of the policy names the host, as in: label env=prod */
+            why: string;
         };
         Attention: {
             error_code?: string;
@@ -1192,7 +1369,7 @@ export interface components {
             sha256: string;
         };
         Configure: {
-            schedule?: components["schemas"]["Schedule"];
+            schedule?: components["schemas"]["AgentSchedule"];
             settings: components["schemas"]["AgentSettings"];
             version: string;
         };
@@ -1226,6 +1403,12 @@ export interface components {
             /** @enum {string} */
             role: "administrator" | "operator" | "viewer";
             username: string;
+        };
+        CreatePolicy: {
+            /** @description Left out: yes */
+            enabled?: boolean;
+            name: string;
+            spec: components["schemas"]["PolicySpec"];
         };
         CreateRepository: {
             /** @description The storage lets the hosts' credentials remove nothing */
@@ -1499,6 +1682,34 @@ export interface components {
              */
             total: number;
         };
+        HostPolicies: {
+            /** @description The agent keeps the schedule itself, also while the server is away */
+            keeps_schedule: boolean;
+            policies: components["schemas"]["HostPolicy"][];
+            /**
+             * Format: int64
+             * @description The version that its agent has
+             */
+            schedule_known: number;
+            /**
+             * Format: int64
+             * @description Counts up with each change of what the host is to do
+             */
+            schedule_version: number;
+        };
+        HostPolicy: {
+            /**
+             * Format: date-time
+             * @description Due times up to it have their outcome
+             */
+            accounted_until: string;
+            last_tick?: components["schemas"]["Tick"];
+            /** Format: date-time */
+            next_due_at?: string;
+            policy: components["schemas"]["PolicyRef"];
+            problem: string;
+            why: string;
+        };
         HostRepository: {
             /** @description Names of the environment keys that are set */
             env_keys: string[];
@@ -1589,6 +1800,8 @@ export interface components {
             /** @enum {string} */
             state: "queued" | "accepted" | "running" | "succeeded" | "succeeded_with_issues" | "failed" | "canceled" | "lost" | "rejected" | "expired";
             summary?: components["schemas"]["Summary"];
+            /** @description The repository it is about in place of the host's own */
+            target?: components["schemas"]["JobTarget"];
             /** Format: int64 */
             time_limit_seconds: number;
             /** @description Why a queued job does not run yet; of one job only */
@@ -1611,9 +1824,37 @@ export interface components {
             jobs: components["schemas"]["Job"][];
             next_cursor?: string;
         };
+        JobTarget: {
+            /** @description Whose it is, where each host has one of its own */
+            host_id?: string;
+            /** @description Empty: it is forgotten */
+            name: string;
+            setting_id: string;
+        };
         JobVerdict: {
             id: string;
             verdict: string;
+        };
+        Keep: {
+            /** Format: int64 */
+            daily?: number;
+            /** Format: int64 */
+            hourly?: number;
+            /** Format: int64 */
+            last?: number;
+            /** Format: int64 */
+            monthly?: number;
+            /** @description All that have one of these tags */
+            tags?: string[];
+            /** Format: int64 */
+            weekly?: number;
+            /**
+             * Format: int64
+             * @description All that are no older
+             */
+            within_days?: number;
+            /** Format: int64 */
+            yearly?: number;
         };
         LabelCounts: {
             key: string;
@@ -1789,12 +2030,166 @@ export interface components {
             /** @description Agents of the hosts that match the filter but for its version */
             versions: components["schemas"]["VersionHosts"][];
         };
+        Policies: {
+            policies: components["schemas"]["Policy"][];
+        };
+        Policy: {
+            /** Format: date-time */
+            created_at: string;
+            enabled: boolean;
+            /**
+             * Format: int64
+             * @description Hosts that it applies to, those with a problem included
+             */
+            host_count: number;
+            id: string;
+            last: components["schemas"]["PolicyLast"];
+            name: string;
+            /** Format: date-time */
+            next_due_at?: string;
+            /**
+             * Format: int64
+             * @description Of these, hosts at which it does not run, because of a problem
+             */
+            problem_count: number;
+            repository_name?: string;
+            spec: components["schemas"]["PolicySpec"];
+            /** Format: date-time */
+            updated_at: string;
+            /**
+             * Format: int64
+             * @description Counts up with each change of name, enabled or spec
+             */
+            version: number;
+        };
+        PolicyChange: {
+            after: string;
+            before: string;
+            /** @description As in the spec, as in backup.paths */
+            field: string;
+        };
+        PolicyHostPage: {
+            hosts: components["schemas"]["AssignedHost"][];
+            next_cursor?: string;
+            /** Format: int64 */
+            total: number;
+        };
+        PolicyLast: {
+            /** Format: int64 */
+            coalesced: number;
+            /**
+             * Format: int64
+             * @description Lost, rejected and expired ones too
+             */
+            failed: number;
+            /**
+             * Format: int64
+             * @description Succeeded with issues
+             */
+            issues: number;
+            /** Format: int64 */
+            missed: number;
+            /**
+             * Format: int64
+             * @description Queued or under way
+             */
+            open: number;
+            /** Format: int64 */
+            run: number;
+            /** Format: int64 */
+            skipped: number;
+            /** Format: int64 */
+            succeeded: number;
+        };
+        PolicyRef: {
+            enabled: boolean;
+            id: string;
+            name: string;
+            /** Format: int64 */
+            version: number;
+        };
+        PolicyRun: {
+            jobs: components["schemas"]["RunJob"][];
+        };
+        PolicySelector: {
+            /** @description Every machine, also those that come later */
+            all?: boolean;
+            ids?: string[];
+            /** @description Machines that have all of these labels */
+            labels?: {
+                [key: string]: string;
+            };
+        };
+        PolicySpec: {
+            backup: components["schemas"]["BackupSpec"];
+            hosts: components["schemas"]["PolicySelector"];
+            /** @description Which snapshots are kept; left out: all */
+            keep?: components["schemas"]["Keep"];
+            /** @description The repository's id; empty: the one that each machine's own configuration names */
+            repository_id?: string;
+            schedule: components["schemas"]["PolicyTiming"];
+            /**
+             * Format: int64
+             * @description 0: a day
+             */
+            time_limit_seconds?: number;
+        };
+        PolicyTiming: {
+            /** @description Five fields: minute, hour, day of month, month, day of week; or @daily and the like */
+            cron: string;
+            /**
+             * Format: int64
+             * @description How long after its due time a run may still begin; 0: until the next one is due
+             */
+            late_seconds?: number;
+            /** @description What was due while the machine was off is missed; else the last of it is run once */
+            no_catch_up?: boolean;
+            /**
+             * Format: int64
+             * @description Each machine begins at its own moment within so long after the due time
+             */
+            spread_seconds?: number;
+            /** @description IANA name, as in Europe/Berlin, or UTC */
+            zone: string;
+        };
+        PolicyVersion: {
+            /** Format: date-time */
+            at: string;
+            by: string;
+            /** @description What differs from the version before */
+            changes: components["schemas"]["PolicyChange"][];
+            enabled: boolean;
+            name: string;
+            spec: components["schemas"]["PolicySpec"];
+            /** Format: int64 */
+            version: number;
+        };
+        PolicyVersions: {
+            versions: components["schemas"]["PolicyVersion"][];
+        };
         PollReply: {
             cancel?: string[];
             configure?: components["schemas"]["Configure"];
             drop?: components["schemas"]["JobRef"][];
             mark: string;
             offer?: components["schemas"]["Offer"];
+        };
+        Preview: {
+            /**
+             * Format: int64
+             * @description The shortest distance between two of the next 50
+             */
+            every_seconds?: number;
+            /** @description The next five due times, before they are spread */
+            next: string[];
+            /** @description In words */
+            text: string;
+        };
+        PreviewSchedule: {
+            cron: string;
+            /** Format: int64 */
+            spread_seconds?: number;
+            zone: string;
         };
         Problem: {
             /** Format: int64 */
@@ -1842,6 +2237,16 @@ export interface components {
             dry_run?: boolean;
             /** Format: int64 */
             max_unused_percent?: number;
+        };
+        PutPolicy: {
+            enabled: boolean;
+            name: string;
+            spec: components["schemas"]["PolicySpec"];
+            /**
+             * Format: int64
+             * @description The version that this change is based on
+             */
+            version: number;
         };
         PutRepository: {
             /** @description Credentials of the backend */
@@ -2002,32 +2407,17 @@ export interface components {
             /** @description One's own */
             current_password: string;
         };
-        Schedule: {
-            policies: components["schemas"]["ScheduledPolicy"][];
-            repository: string;
-            secrets?: components["schemas"]["Secrets"];
-            /** Format: int64 */
-            version: number;
+        RunJob: {
+            /** @description False where a job of the policy that had not begun stands for it */
+            created: boolean;
+            host_id: string;
+            job_id?: string;
+            /** @description Why the host got none */
+            problem?: string;
         };
-        ScheduledPolicy: {
-            /** Format: date-time */
-            accounted_until: string;
-            cron: string;
-            id: string;
-            /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
-            /** Format: int64 */
-            late_seconds?: number;
-            name: string;
-            no_catch_up?: boolean;
-            spec: unknown;
-            /** Format: int64 */
-            spread_seconds?: number;
-            /** Format: int64 */
-            time_limit_seconds: number;
-            /** Format: int64 */
-            version: number;
-            zone: string;
+        RunPolicy: {
+            /** @description Left out: all that it applies to */
+            host_ids?: string[];
         };
         Secrets: {
             env?: {
@@ -2229,6 +2619,28 @@ export interface components {
         TestRepository: {
             /** @description The host that is to try */
             host_id: string;
+        };
+        Tick: {
+            /** Format: date-time */
+            due_at: string;
+            host_id: string;
+            host_name: string;
+            job_id?: string;
+            /**
+             * @description run: a job of its own; coalesced: a job that had not begun stands for it; missed: nothing ran; skipped: nothing ran, by the policy's own rules
+             * @enum {string}
+             */
+            outcome: "run" | "coalesced" | "missed" | "skipped";
+            policy_id: string;
+            /** @description Empty when the policy is gone */
+            policy_name: string;
+            /** Format: date-time */
+            recorded_at: string;
+            why?: string;
+        };
+        TickPage: {
+            next_cursor?: string;
+            ticks: components["schemas"]["Tick"][];
         };
         UnlockSpec: Record<string, never>;
         UpdateHost: {
@@ -3489,6 +3901,38 @@ export interface operations {
             };
         };
     };
+    listHostPolicies: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostPolicies"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     putRepository: {
         parameters: {
             query?: never;
@@ -4108,6 +4552,270 @@ export interface operations {
             };
         };
     };
+    listPolicies: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Policies"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    createPolicy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreatePolicy"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Policy"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getPolicy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Policy"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    putPolicy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutPolicy"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Policy"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    deletePolicy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listPolicyHosts: {
+        parameters: {
+            query?: {
+                /** @description next_cursor of the page before; none: the first page */
+                cursor?: string;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyHostPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    runPolicy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RunPolicy"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyRun"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listPolicyVersions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyVersions"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listRepositories: {
         parameters: {
             query?: never;
@@ -4418,6 +5126,39 @@ export interface operations {
             };
         };
     };
+    previewSchedule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PreviewSchedule"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Preview"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     getServer: {
         parameters: {
             query?: never;
@@ -4526,6 +5267,48 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listTicks: {
+        parameters: {
+            query?: {
+                /** @description next_cursor of the page before; none: the first page */
+                cursor?: string;
+                /** @description A host's id */
+                host_id?: string;
+                limit?: number;
+                outcome?: "run" | "coalesced" | "missed" | "skipped";
+                /** @description A policy's id */
+                policy_id?: string;
+                /** @description Due at or after */
+                since?: string;
+                /** @description Due before */
+                until?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TickPage"];
+                };
             };
             /** @description Error */
             default: {

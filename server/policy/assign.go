@@ -1,0 +1,309 @@
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"gorm.io/gorm/clause"
+
+	"restic-manager/server/database"
+)
+
+// assignment is a row of assignments: a host that a policy applies to.
+type assignment struct {
+	PolicyID       string     `gorm:"column:policy_id;primaryKey"`
+	HostID         string     `gorm:"column:host_id;primaryKey"`
+	Why            string     `gorm:"column:why"`
+	Problem        string     `gorm:"column:problem"`
+	Since          time.Time  `gorm:"column:since"`
+	AccountedUntil time.Time  `gorm:"column:accounted_until"`
+	NextDueAt      *time.Time `gorm:"column:next_due_at"`
+}
+
+// TableName is assignments.
+func (assignment) TableName() string { return "assignments" }
+
+func (a assignment) same(b assignment) bool {
+	next := a.NextDueAt == b.NextDueAt || a.NextDueAt != nil && b.NextDueAt != nil && a.NextDueAt.Equal(*b.NextDueAt)
+	return a.Why == b.Why && a.Problem == b.Problem && a.AccountedUntil.Equal(b.AccountedUntil) && next
+}
+
+// target is a host as policies see it.
+type target struct {
+	ID          string
+	Name        string
+	Labels      string
+	ServerHeld  bool   // the server holds its repository
+	SettingID   string // of that repository; empty: it was given to the host by hand
+	SettingName string
+}
+
+const selectTargets = `SELECT h.id, h.name, h.labels, hr.host_id IS NOT NULL AS server_held,
+	coalesce(CAST(hr.setting_id AS text), '') AS setting_id, coalesce(rs.name, '') AS setting_name
+	FROM hosts h LEFT JOIN host_repositories hr ON hr.host_id = h.id LEFT JOIN repository_settings rs ON rs.id = hr.setting_id
+	WHERE h.revoked_at IS NULL`
+
+// verdict is what a policy is to a host.
+type verdict struct {
+	why     string // empty: it does not apply
+	problem string
+	gives   bool // the host has no repository yet, and gets the policy's
+}
+
+// judge says what the policy is to the host. It is all there is to who a policy applies to: for saving and for planning.
+func (s *Store) judge(spec Spec, t target) (verdict, error) {
+	var labels map[string]string
+	if err := json.Unmarshal([]byte(t.Labels), &labels); err != nil {
+		return verdict{}, fmt.Errorf("read the labels of host %s: %w", t.ID, err)
+	}
+	v := verdict{why: spec.Hosts.why(t.ID, labels)}
+	const once = "; a machine uses one repository at a time"
+	switch {
+	case v.why == "" || t.SettingID == spec.RepositoryID:
+	case t.SettingID != "":
+		v.problem = "uses repository " + t.SettingName + once
+	case t.ServerHeld:
+		v.problem = "uses a repository that was set for it alone" + once
+	case s.assign == nil:
+		v.problem = "does not use the policy's repository yet; set it for the machine first"
+	default:
+		v.gives = true
+	}
+	return v, nil
+}
+
+// changing is the lock that whoever changes policies has for themselves, and whoever judges a host shares.
+const changing = 0x706f6c69
+
+// lockFleet lets nobody change a host, and no host come, until the transaction ends: who changes labels at the same time
+// would not see the policy, nor this transaction the labels. The hosts come first: others have theirs locked when they
+// ask for the lock on changing.
+func lockFleet(tx *database.Tx) error {
+	if !tx.Postgres() {
+		return nil
+	}
+	var ids []string
+	if err := tx.Raw("SELECT id FROM hosts ORDER BY id" + forUpdate(tx)).Scan(&ids).Error; err != nil {
+		return fmt.Errorf("lock the hosts: %w", err)
+	}
+	if err := tx.Exec("SELECT pg_advisory_xact_lock(?)", changing).Error; err != nil {
+		return fmt.Errorf("lock the policies: %w", err)
+	}
+	return nil
+}
+
+// reassign has the policy apply to the hosts that it names, in the transaction that changes it. With told, what its hosts
+// are to do is another than before.
+func (s *Store) reassign(tx *database.Tx, r row, spec Spec, told bool) error {
+	if err := lockFleet(tx); err != nil {
+		return err
+	}
+	if err := checkRepository(tx, spec.RepositoryID); err != nil {
+		return err
+	}
+	var targets []target
+	if err := tx.Raw(selectTargets).Scan(&targets).Error; err != nil {
+		return fmt.Errorf("read the hosts: %w", err)
+	}
+	had, err := assigned(tx, "SELECT * FROM assignments WHERE policy_id = ?", r.ID)
+	if err != nil {
+		return err
+	}
+	line, err := loadTimeline(tx.DB, r.ID, r.Version)
+	if err != nil {
+		return err
+	}
+	var want []assignment
+	var given []string
+	for _, t := range targets {
+		v, err := s.judge(spec, t)
+		if err != nil {
+			return err
+		}
+		if v.why == "" {
+			continue
+		}
+		if v.gives && r.Enabled {
+			given = append(given, t.ID)
+		}
+		want = append(want, line.assign(had[key{r.ID, t.ID}], r, t.ID, v, tx.Now))
+	}
+	if len(given) > 0 {
+		if err := s.assign(tx, spec.RepositoryID, given); err != nil {
+			return err
+		}
+	}
+	touched, err := settle(tx, had, want)
+	if err != nil {
+		return err
+	}
+	if told {
+		for _, a := range want {
+			touched[a.HostID] = true
+		}
+	}
+	return s.tell(tx, touched)
+}
+
+// unassign has the policy apply to nobody.
+func (s *Store) unassign(tx *database.Tx, r row) error {
+	if err := lockFleet(tx); err != nil {
+		return err
+	}
+	had, err := assigned(tx, "SELECT * FROM assignments WHERE policy_id = ?", r.ID)
+	if err != nil {
+		return err
+	}
+	touched, err := settle(tx, had, nil)
+	if err != nil {
+		return err
+	}
+	return s.tell(tx, touched)
+}
+
+// hostChanged judges one host anew, in the transaction that changes it and has its row locked.
+func (s *Store) hostChanged(tx *database.Tx, hostID string) error {
+	if tx.Postgres() {
+		if err := tx.Exec("SELECT pg_advisory_xact_lock_shared(?)", changing).Error; err != nil {
+			return fmt.Errorf("share the lock on the policies: %w", err)
+		}
+	}
+	var targets []target
+	if err := tx.Raw(selectTargets+" AND h.id = ?", hostID).Scan(&targets).Error; err != nil {
+		return fmt.Errorf("read host %s: %w", hostID, err)
+	}
+	had, err := assigned(tx, "SELECT * FROM assignments WHERE host_id = ?", hostID)
+	if err != nil {
+		return err
+	}
+	var policies []row
+	if len(targets) > 0 { // else it is revoked
+		if err := tx.Raw("SELECT * FROM policies ORDER BY id").Scan(&policies).Error; err != nil {
+			return fmt.Errorf("read the policies: %w", err)
+		}
+	}
+	var want []assignment
+	for _, r := range policies {
+		spec, err := decodeSpec(r.ID, r.Spec)
+		if err != nil {
+			return err
+		}
+		v, err := s.judge(spec, targets[0])
+		if err != nil {
+			return err
+		}
+		if v.why == "" {
+			continue
+		}
+		if v.gives && r.Enabled {
+			if err := s.assign(tx, spec.RepositoryID, []string{hostID}); err != nil {
+				return err
+			}
+			// What the host uses now decides on the policies that come after.
+			if err := tx.Raw(selectTargets+" AND h.id = ?", hostID).Scan(&targets).Error; err != nil {
+				return fmt.Errorf("read host %s: %w", hostID, err)
+			}
+		}
+		line, err := s.readTimeline(tx.DB, r.ID, r.Version)
+		if err != nil {
+			return err
+		}
+		want = append(want, line.assign(had[key{r.ID, hostID}], r, hostID, v, tx.Now))
+	}
+	touched, err := settle(tx, had, want)
+	if err != nil {
+		return err
+	}
+	return s.tell(tx, touched)
+}
+
+// checkRepository wants a setting of that id, which then stays until the transaction ends.
+func checkRepository(tx *database.Tx, id string) error {
+	if id == "" {
+		return nil
+	}
+	query := "SELECT id FROM repository_settings WHERE id = ?"
+	if tx.Postgres() {
+		query += " FOR KEY SHARE"
+	}
+	var ids []string
+	if err := tx.Raw(query, id).Scan(&ids).Error; err != nil {
+		return fmt.Errorf("look for repository %s: %w", id, err)
+	}
+	if len(ids) == 0 {
+		return errNoRepository()
+	}
+	return nil
+}
+
+type key struct{ policy, host string }
+
+func assigned(tx *database.Tx, query, id string) (map[key]assignment, error) {
+	var rows []assignment
+	if err := tx.Raw(query, id).Scan(&rows).Error; err != nil {
+		return nil, fmt.Errorf("read assignments: %w", err)
+	}
+	had := make(map[key]assignment, len(rows))
+	for _, a := range rows {
+		had[key{a.PolicyID, a.HostID}] = a
+	}
+	return had, nil
+}
+
+// batch is how many rows one statement writes.
+const batch = 500
+
+// settle makes the rows had into those wanted, and gives the hosts that are to do something else now.
+func settle(tx *database.Tx, had map[key]assignment, want []assignment) (touched map[string]bool, err error) {
+	touched = map[string]bool{}
+	stays := make(map[key]bool, len(want))
+	var write []assignment
+	for _, a := range want {
+		k := key{a.PolicyID, a.HostID}
+		stays[k] = true
+		was, there := had[k]
+		if there && was.same(a) {
+			continue
+		}
+		write = append(write, a)
+		if !there || was.Problem != a.Problem || (was.NextDueAt == nil) != (a.NextDueAt == nil) {
+			touched[a.HostID] = true
+		}
+	}
+	for rows := range slices.Chunk(write, batch) {
+		if err := tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&rows).Error; err != nil {
+			return nil, fmt.Errorf("write assignments: %w", err)
+		}
+	}
+	gone := map[string][]string{}
+	for k := range had {
+		if !stays[k] {
+			gone[k.policy] = append(gone[k.policy], k.host)
+			touched[k.host] = true
+		}
+	}
+	for policy, hosts := range gone {
+		for ids := range slices.Chunk(hosts, batch) {
+			if err := tx.Exec("DELETE FROM assignments WHERE policy_id = ? AND host_id IN ?", policy, ids).Error; err != nil {
+				return nil, fmt.Errorf("delete assignments: %w", err)
+			}
+		}
+	}
+	return touched, nil
+}
+
+// tell has the hosts' agents learn what they are to do now.
+func (s *Store) tell(tx *database.Tx, touched map[string]bool) error {
+	tx.Notify(TopicPolicies)
+	ids := make([]string, 0, len(touched))
+	for id := range touched {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return s.fleet.ScheduleChanged(tx, ids)
+}
+
+// TopicPolicies is about the policies and what they apply to.
+const TopicPolicies = "policies"
