@@ -41,8 +41,9 @@ var rooms = map[string][]string{
 	"agent/client":            {"shared/wire"},
 	"agent/restic":            {"shared/wire"},
 	"agent/spool":             {"shared/wire"},
+	"agent/planner":           {"shared/wire"},
 	"agent/supervise":         {"shared/wire", "agent/spool", "agent/restic"},
-	"agent/runner":            {"shared/wire", "agent/client", "agent/restic", "agent/supervise", "agent/spool", "agent/guard", "agent/config"},
+	"agent/runner":            {"shared/wire", "agent/client", "agent/restic", "agent/supervise", "agent/spool", "agent/guard", "agent/config", "agent/planner"},
 	"server/e2e":              nil, // tests only
 	"server":                  nil, // puts the parts together
 	"agent":                   nil,

@@ -78,6 +78,13 @@ func TestEachCallSaysWhatTheProtocolSays(t *testing.T) {
 				r, err := c.BeginListing(ctx, ref)
 				return expect(err, r.Token == lease && r.MaxPartBytes == 9)
 			}},
+		{name: "adopt", method: "POST", uri: "/api/agents/jobs/" + job + "/adopt", lease: lease, body: `"policy_id":"p"`, reply: `{}`,
+			call: func(c *Client) error { return c.Adopt(ctx, ref, wire.AdoptRequest{PolicyID: "p"}) }},
+		{name: "ticks", method: "POST", uri: "/api/agents/ticks", body: `"policy_id":"p"`, reply: `{"ticks":[{"outcome":"run","job_id":"` + job + `"}]}`,
+			call: func(c *Client) error {
+				r, err := c.Ticks(ctx, wire.TicksRequest{Ticks: []wire.Tick{{PolicyID: "p"}}})
+				return expect(err, len(r.Ticks) == 1 && r.Ticks[0].Outcome == wire.OutcomeRun)
+			}},
 		{name: "part", method: "PUT", uri: "/api/agents/listings/" + lease + "/parts/2", lease: lease, body: "{}\n", reply: `{}`,
 			call: func(c *Client) error { return c.PutListingPart(ctx, ref, lease, 2, PrepareBody([]byte("{}\n"))) }},
 		{name: "commit", method: "POST", uri: "/api/agents/listings/" + lease + "/commit", lease: lease, body: `"count":3`, reply: `{}`,

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -132,6 +133,21 @@ func (c *Client) Accept(ctx context.Context, jobID string, r wire.AcceptRequest)
 // Start asks for leave to run. Problems: lease_lost (410), repository_busy (423).
 func (c *Client) Start(ctx context.Context, job wire.JobRef, r wire.StartRequest) error {
 	return c.call(ctx, call{name: "start", method: http.MethodPost, path: jobPath(job.ID, "start"), lease: job.Lease, json: r, reply: &wire.Empty{}})
+}
+
+// Adopt reports a scheduled job that this agent began by itself. Problems: job_gone (409), host_busy (423).
+func (c *Client) Adopt(ctx context.Context, job wire.JobRef, r wire.AdoptRequest) error {
+	return c.call(ctx, call{name: "adopt", method: http.MethodPost, path: jobPath(job.ID, "adopt"), lease: job.Lease, json: r, reply: &wire.Empty{}})
+}
+
+// Ticks accounts for due times, at most wire.MaxTicks; the reply answers each in its place.
+func (c *Client) Ticks(ctx context.Context, r wire.TicksRequest) (wire.TicksReply, error) {
+	var reply wire.TicksReply
+	err := c.call(ctx, call{name: "ticks", method: http.MethodPost, path: "/api/agents/ticks", json: r, reply: &reply,
+		sound: func() bool {
+			return len(reply.Ticks) == len(r.Ticks) && !slices.ContainsFunc(reply.Ticks, func(a wire.TickAnswer) bool { return a.Outcome == "" && !a.Unassigned })
+		}})
+	return reply, err
 }
 
 // Resume rotates the lease of a job; the header carries the new one. Problem: lease_lost (410).

@@ -116,6 +116,13 @@ func (g *Guard) RestoreRoot() string {
 	return p.restoreRoot
 }
 
+// KeepsSecrets reports whether the password of a repository that the server holds may be kept on this host's disk, so
+// that due jobs run after a restart while the server is away. A broken guard allows nothing.
+func (g *Guard) KeepsSecrets() bool {
+	p, _, broken := g.current()
+	return broken == nil && p.keepSecrets
+}
+
 // Limits are bounds that shorten an order in place of refusing it.
 type Limits struct {
 	MaxRuntime time.Duration // 0: none

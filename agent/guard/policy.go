@@ -39,6 +39,9 @@ type file struct {
 		MaxRuntime string `yaml:"max_runtime"`
 		UploadKiB  int    `yaml:"upload_kib"`
 	} `yaml:"limits"`
+	Schedule struct {
+		KeepSecrets bool `yaml:"keep_secrets"`
+	} `yaml:"schedule"`
 }
 
 // Words of guard.yaml.
@@ -58,6 +61,7 @@ type policy struct {
 	repositories   []repositoryRule // none: any
 	restoreRoot    string
 	limits         Limits
+	keepSecrets    bool
 }
 
 // kernelFolders hold no data that a restore could bring back, and much that is not what it seems.
@@ -91,6 +95,7 @@ func parse(data []byte, o Options) (*policy, error) {
 			return nil, fmt.Errorf("guard.yaml: %w", err)
 		}
 	}
+	p.keepSecrets = f.Schedule.KeepSecrets
 	return p, nil
 }
 
@@ -264,6 +269,9 @@ func (p *policy) summary(absent bool) string {
 	}
 	if len(p.repositories) > 0 {
 		s += "; only the repositories it names"
+	}
+	if p.keepSecrets {
+		s += "; keeps the server's repository password on disk"
 	}
 	if absent {
 		s += " (no guard.yaml: the defaults)"

@@ -30,6 +30,17 @@ type Job struct {
 	Dropped string `json:"dropped,omitempty"`
 	// Listed says that the listing after the job is settled, or that none is wanted.
 	Listed bool `json:"listed,omitempty"`
+	// Local is the due time that the agent began the job for by itself; nil for a job of the server's.
+	Local *Local `json:"local,omitempty"`
+}
+
+// Local marks a scheduled job that the agent began because the server was away.
+type Local struct {
+	PolicyID      string    `json:"policy_id"`
+	PolicyVersion int64     `json:"policy_version"`
+	DueAt         time.Time `json:"due_at"`
+	// Adopted says that the server has the job by now: before that nothing of it is said to the server.
+	Adopted bool `json:"adopted,omitempty"`
 }
 
 // ID is the job's id.

@@ -1,0 +1,697 @@
+package planner
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"restic-manager/shared/wire"
+)
+
+// every is a rhythm by elapsed time since 1970.
+type every time.Duration
+
+func (e every) Between(from, to time.Time, limit int) []time.Time {
+	var out []time.Time
+	for t, ok := e.Next(from); ok && !t.After(to) && len(out) < limit; t, ok = e.Next(t) {
+		out = append(out, t)
+	}
+	return out
+}
+
+func (e every) Next(after time.Time) (time.Time, bool) {
+	return after.Truncate(time.Duration(e)).Add(time.Duration(e)).UTC(), true
+}
+
+// timesOf reads a policy's cron as a Go duration.
+func timesOf(p wire.ScheduledPolicy) (Times, error) {
+	d, err := time.ParseDuration(p.Cron)
+	return every(d), err
+}
+
+const host = "018f0000-0000-7000-8000-00000000000a"
+
+var t0 = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+
+func hours(h float64) time.Time { return t0.Add(time.Duration(h * float64(time.Hour))) }
+
+// rig is one host's book and the facts of now.
+type rig struct {
+	t *testing.T
+	b Book
+	f Facts
+}
+
+// newRig has one policy that is due at each hour and accounted for up to t0; the server answers.
+func newRig(t *testing.T, change ...func(*wire.ScheduledPolicy)) *rig {
+	r := &rig{t: t, f: Facts{Host: host, Now: t0.Add(time.Minute), Started: t0.Add(-time.Hour), Booted: t0.Add(-2 * time.Hour), Answers: true}}
+	r.configure(1, change...)
+	return r
+}
+
+func (r *rig) configure(version int64, change ...func(*wire.ScheduledPolicy)) {
+	p := wire.ScheduledPolicy{ID: "p1", Name: "daily", Version: version, Kind: wire.KindBackup, Cron: "1h", Zone: "UTC", AccountedUntil: t0}
+	for _, c := range change {
+		c(&p)
+	}
+	r.b = r.b.Configured(fmt.Sprint(version), wire.Schedule{Version: version, Repository: wire.RepositoryLocal, Policies: []wire.ScheduledPolicy{p}}, r.f, timesOf)
+}
+
+// at plans at a time and returns what is to be done, in words.
+func (r *rig) at(now time.Time) string {
+	r.t.Helper()
+	r.f.Now = now
+	b, actions, wake := Plan(r.b, r.f)
+	r.b = b
+	if !wake.IsZero() && !wake.After(now) {
+		r.t.Errorf("at %s: woken at %s, which is not later", now, wake)
+	}
+	var words []string
+	for _, a := range actions {
+		switch a := a.(type) {
+		case Tell:
+			r.f.Asking = true
+			for _, t := range a.Ticks {
+				what := string(t.Outcome)
+				if what == "" {
+					what = "ask"
+				}
+				words = append(words, fmt.Sprintf("%s %s", what, t.DueAt.Format("15:04")))
+			}
+		case Begin:
+			words = append(words, "begin "+a.DueAt.Format("15:04"))
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+func (r *rig) expect(now time.Time, want string) {
+	r.t.Helper()
+	if got := r.at(now); got != want {
+		r.t.Errorf("at %s: got %q, want %q (%+v)", now.Format("15:04:05"), got, want, r.b.Policies)
+	}
+}
+
+// answer gives the ticks of now an outcome.
+func (r *rig) answer(o wire.Outcome, due ...time.Time) {
+	var ticks []wire.Tick
+	var answers []wire.TickAnswer
+	for _, d := range due {
+		ticks = append(ticks, wire.Tick{PolicyID: "p1", DueAt: d})
+		answers = append(answers, wire.TickAnswer{Outcome: o})
+	}
+	r.b = r.b.Answered(ticks, answers)
+	r.f.Asking = false
+}
+
+func (r *rig) why(n int) string { return r.b.Policies[0].Open[n].Why }
+
+// away cuts the server off; what was on its way is lost.
+func (r *rig) away() { r.f.Answers, r.f.Asking = false, false }
+func (r *rig) back() { r.f.Answers, r.f.Asking = true, false }
+
+// restart is a new process of the agent: the book comes from the disk.
+func (r *rig) restart(booted bool) {
+	r.t.Helper()
+	raw, err := json.Marshal(r.b)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var b Book
+	if err := json.Unmarshal(raw, &b); err != nil {
+		r.t.Fatal(err)
+	}
+	r.b, r.f.Started, r.f.Asking = b.Compiled(timesOf), r.f.Now, false
+	if booted {
+		r.f.Booted = r.f.Now
+	}
+}
+
+func TestDueTimeIsAskedForAndAnsweredOnce(t *testing.T) {
+	r := newRig(t)
+	r.expect(hours(0.99), "")
+	if _, _, wake := Plan(r.b, r.f); !wake.Equal(hours(1)) {
+		t.Errorf("got wake %s, want the due time", wake)
+	}
+	r.expect(hours(1), "ask 01:00")
+	r.expect(hours(1).Add(time.Second), "") // on its way
+	r.answer(wire.OutcomeRun, hours(1))
+	r.expect(hours(1.5), "")
+	if last := r.b.Policies[0].Last; last == nil || last.Outcome != wire.OutcomeRun || !last.At.Equal(hours(1)) {
+		t.Errorf("got last %+v", last)
+	}
+	r.expect(hours(2), "ask 02:00")
+}
+
+func TestWithoutAnAnswerFor120SecondsTheJobBeginsHere(t *testing.T) {
+	r := newRig(t)
+	r.away()
+	r.expect(hours(1), "")
+	if _, _, wake := Plan(r.b, r.f); !wake.Equal(hours(1).Add(LocalAfter)) {
+		t.Errorf("got wake %s, want %s after the due time", wake, LocalAfter)
+	}
+	r.expect(hours(1).Add(LocalAfter-time.Second), "")
+	r.expect(hours(1).Add(LocalAfter), "begin 01:00")
+	r.expect(hours(1).Add(LocalAfter+time.Minute), "")
+	if !r.b.Policies[0].Open[0].Begun {
+		t.Error("the book does not say that it was begun")
+	}
+}
+
+// TestAnAskThatHangsHoldsNothingUp: the server took the request and says nothing.
+func TestAnAskThatHangsHoldsNothingUp(t *testing.T) {
+	r := newRig(t)
+	r.expect(hours(1), "ask 01:00")
+	r.expect(hours(1).Add(LocalAfter), "begin 01:00")
+}
+
+// TestTheBookIsSavedBeforeAJobBegins: and a job that was begun is one after any crash.
+func TestTheBookIsSavedBeforeAJobBegins(t *testing.T) {
+	r := newRig(t)
+	r.away()
+	r.at(hours(1))
+	r.f.Now = hours(1).Add(LocalAfter)
+	b, actions, _ := Plan(r.b, r.f)
+	if len(actions) != 2 || reflect.TypeOf(actions[0]) != reflect.TypeFor[Save]() || reflect.TypeOf(actions[1]) != reflect.TypeFor[Begin]() {
+		t.Fatalf("got %+v, want the book saved and then the job begun", actions)
+	}
+	r.b = b
+	r.restart(false)
+	r.expect(hours(1.5), "")
+}
+
+func TestServerIsGivenTimeAfterTheAgentsStartToo(t *testing.T) {
+	r := newRig(t)
+	r.away()
+	r.f.Now = hours(5.5)
+	r.restart(true)
+	r.expect(hours(5.5), "")
+	r.expect(hours(5.5).Add(LocalAfter-time.Second), "")
+	r.expect(hours(5.5).Add(LocalAfter), "begin 05:00")
+}
+
+// TestOfSeveralOpenDueTimesTheLastRuns: those before it are missed, each with what was in its way.
+func TestOfSeveralOpenDueTimesTheLastRuns(t *testing.T) {
+	r := newRig(t)
+	r.f.Booted, r.f.Started = hours(2.5), hours(3.5)
+	r.expect(hours(4.2), "missed 01:00, missed 02:00, missed 03:00, ask 04:00")
+	for n, want := range []string{"the machine was off", "the machine was off", "the agent was stopped"} {
+		if got := r.why(n); got != want {
+			t.Errorf("due time %d: got %q, want %q", n+1, got, want)
+		}
+	}
+	r.answer(wire.OutcomeMissed, hours(1), hours(2), hours(3), hours(4))
+	if n := len(r.b.Policies[0].Open); n != 0 {
+		t.Errorf("got %d open, want none", n)
+	}
+}
+
+func TestWithoutThePasswordADueTimeWaitsForTheServer(t *testing.T) {
+	r := newRig(t)
+	r.away()
+	r.f.Shut = "the repository's password is not kept here"
+	for h := 1.0; h < 4; h += 0.25 {
+		r.expect(hours(h), "")
+	}
+	r.back()
+	r.expect(hours(3.9), "missed 01:00, missed 02:00, ask 03:00")
+	if got, want := r.why(0), "the server was away and the repository's password is not kept here"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestAsleepIsSaid(t *testing.T) {
+	r := newRig(t)
+	r.at(hours(0.5))
+	r.expect(hours(3.5), "missed 01:00, missed 02:00, ask 03:00")
+	if got := r.why(0); !strings.Contains(got, "asleep") {
+		t.Errorf("got %q, want that the machine was asleep", got)
+	}
+}
+
+func TestNoCatchUp(t *testing.T) {
+	no := func(p *wire.ScheduledPolicy) { p.NoCatchUp = true }
+	r := newRig(t, no)
+	r.expect(hours(1), "ask 01:00") // in time
+	r.answer(wire.OutcomeRun, hours(1))
+	r.f.Booted, r.f.Started = hours(3.4), hours(3.5)
+	r.expect(hours(3.5), "missed 02:00, missed 03:00")
+	if got, want := r.why(1), "the machine was off; the policy does not catch up"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	r.answer(wire.OutcomeMissed, hours(2), hours(3))
+	// The server's being away is not the machine's being off: it begins here, in time.
+	r.away()
+	r.expect(hours(4), "")
+	r.expect(hours(4).Add(LocalAfter), "begin 04:00")
+}
+
+func TestTooLateIsSkipped(t *testing.T) {
+	late := func(p *wire.ScheduledPolicy) { p.LateSeconds = 600 }
+	r := newRig(t, late)
+	r.away()
+	r.f.Busy = map[wire.Lane]bool{wire.LaneLong: true}
+	r.expect(hours(1), "")
+	r.expect(hours(1).Add(10*time.Minute), "")
+	r.back()
+	if got := r.at(hours(1).Add(10 * time.Minute)); got != "ask 01:00" {
+		t.Errorf("at the last moment: got %q, want it asked for", got)
+	}
+	r.away()
+	r.at(hours(1).Add(10*time.Minute + time.Second))
+	r.back()
+	r.expect(hours(1).Add(11*time.Minute), "skipped 01:00")
+	if got := r.why(0); !strings.Contains(got, "10m") {
+		t.Errorf("got %q, want how late it may begin", got)
+	}
+}
+
+func TestWhatWasBegunHereIsNeverCalledMissed(t *testing.T) {
+	r := newRig(t, func(p *wire.ScheduledPolicy) { p.LateSeconds = 600 })
+	r.away()
+	r.at(hours(1))
+	r.expect(hours(1).Add(LocalAfter), "begin 01:00")
+	id := wire.TickJobID("p1", host, hours(1))
+	r.f.Local = map[string]bool{id: true}
+	r.at(hours(2))
+	r.expect(hours(2).Add(LocalAfter), "begin 02:00") // the lane is free again
+	r.f.Local[wire.TickJobID("p1", host, hours(2))] = true
+	r.at(hours(3))
+	r.back()
+	// Nothing is said of this policy before the adopts are answered, in their order.
+	r.expect(hours(3.01), "")
+	delete(r.f.Local, id)
+	r.expect(hours(3.01), "ask 01:00")
+	r.answer(wire.OutcomeRun, hours(1))
+	r.expect(hours(3.02), "")
+	delete(r.f.Local, wire.TickJobID("p1", host, hours(2)))
+	r.expect(hours(3.02), "ask 02:00, ask 03:00")
+}
+
+func TestALaneTakesOneAndABusyOneNone(t *testing.T) {
+	r := newRig(t)
+	second := r.b.Policies[0]
+	second.ID = "p2"
+	third := r.b.Policies[0]
+	third.ID, third.Kind = "p3", wire.KindSnapshots
+	r.b.Policies = append(r.b.Policies, second, third)
+	r.away()
+	r.at(hours(1))
+	r.f.Busy = map[wire.Lane]bool{wire.LaneLong: true}
+	r.expect(hours(1).Add(LocalAfter), "begin 01:00") // the short one's
+	if r.b.Policies[0].Open[0].Begun || !r.b.Policies[2].Open[0].Begun {
+		t.Errorf("got %+v, want the policy of the free lane begun", r.b.Policies)
+	}
+	r.f.Busy = map[wire.Lane]bool{wire.LaneShort: true}
+	r.expect(hours(1.1), "begin 01:00")
+	if r.b.Policies[1].Open[0].Begun {
+		t.Error("one lane took two")
+	}
+}
+
+func TestNothingBeginsForAHostThatIsNotTakenAnyMoreNorWithoutEnd(t *testing.T) {
+	r := newRig(t)
+	r.away()
+	r.at(hours(1))
+	r.f.Refuses = true
+	r.expect(hours(1.5), "")
+	r.f.Refuses, r.f.Local = false, map[string]bool{}
+	for n := range MaxLocal {
+		r.f.Local[fmt.Sprint(n)] = true
+	}
+	r.expect(hours(1.6), "")
+	delete(r.f.Local, "0")
+	r.expect(hours(1.7), "begin 01:00")
+}
+
+func TestARefusedBeginIsTriedLaterAndAskedForWhenTheServerIsBack(t *testing.T) {
+	r := newRig(t)
+	r.away()
+	r.at(hours(1))
+	r.at(hours(1).Add(LocalAfter))
+	r.b = r.b.GaveUp("p1", hours(1), "the guard said no", hours(1.2))
+	r.expect(hours(1.1), "")
+	if _, _, wake := Plan(r.b, r.f); !wake.Equal(hours(1.2)) {
+		t.Errorf("got wake %s, want the next try", wake)
+	}
+	r.expect(hours(1.2), "begin 01:00")
+	r.b = r.b.GaveUp("p1", hours(1), "the guard said no", hours(1.4))
+	r.back()
+	r.expect(hours(1.3), "ask 01:00")
+	// And if it never could: missed, with that reason.
+	r.away()
+	r.at(hours(2))
+	if got := r.why(0); !strings.Contains(got, "the guard said no") || r.b.Policies[0].Open[0].Outcome != wire.OutcomeMissed {
+		t.Errorf("got %+v, want it missed for that reason", r.b.Policies[0].Open)
+	}
+}
+
+func TestAPolicyThatWentIsForgotten(t *testing.T) {
+	r := newRig(t)
+	r.expect(hours(1), "ask 01:00")
+	r.b = r.b.Answered([]wire.Tick{{PolicyID: "p1", DueAt: hours(1)}}, []wire.TickAnswer{{Unassigned: true}})
+	r.f.Asking = false
+	r.expect(hours(9), "")
+	if len(r.b.Policies) != 0 {
+		t.Errorf("got %+v, want no policy", r.b.Policies)
+	}
+	r = newRig(t)
+	r.away()
+	r.at(hours(1))
+	r.b = r.b.Configured("2", wire.Schedule{Version: 2}, r.f, timesOf)
+	r.back()
+	r.expect(hours(9), "")
+}
+
+func TestAnotherCronHoldsForTheFutureAlone(t *testing.T) {
+	r := newRig(t)
+	r.away()
+	r.at(hours(1))
+	r.f.Now = hours(2.5) // 02:00 was not even looked at
+	r.configure(2, func(p *wire.ScheduledPolicy) { p.Cron = "10m" })
+	r.back()
+	r.expect(hours(2.5), "missed 01:00, ask 02:00")
+	r.answer(wire.OutcomeRun, hours(1), hours(2))
+	r.expect(hours(2.5), "")
+	r.expect(hours(2.5).Add(10*time.Minute), "ask 02:40")
+}
+
+func TestConfigureTakesOverWhatTheServerHasAndKeepsWhatItHasNot(t *testing.T) {
+	r := newRig(t)
+	r.away()
+	r.at(hours(1))
+	r.expect(hours(1).Add(LocalAfter), "begin 01:00")
+	r.at(hours(2))
+	accounted := func(p *wire.ScheduledPolicy) { p.AccountedUntil = hours(3) }
+	r.f.Now = hours(2.1)
+	r.configure(2, accounted)
+	r.back()
+	r.expect(hours(3.5), "ask 01:00") // begun here: its outcome is heard. 02:00 and 03:00 have theirs at the server
+	r.answer(wire.OutcomeRun, hours(1))
+	r.configure(3) // an older word of the server's does not bring anything back
+	r.expect(hours(3.6), "")
+}
+
+func TestAClockSetBackRepeatsNothing(t *testing.T) {
+	r := newRig(t)
+	r.at(hours(3))
+	r.answer(wire.OutcomeRun, hours(1), hours(2), hours(3))
+	r.f.UnsureUntil = hours(0) // set by hand, and the server is away
+	r.away()
+	for h := 0.5; h < 3.9; h += 0.5 {
+		r.expect(hours(h), "")
+	}
+	r.back()
+	r.f.UnsureUntil = time.Time{}
+	r.expect(hours(4), "ask 04:00")
+}
+
+// TestAClockSetForwardIsBoundedAndMended: by a day at a policy of each minute, and by ten years at one of each hour.
+func TestAClockSetForwardIsBoundedAndMended(t *testing.T) {
+	r := newRig(t, func(p *wire.ScheduledPolicy) { p.Cron = "1m" })
+	r.at(t0.Add(2 * time.Minute))
+	r.away()
+	r.f.UnsureUntil = hours(24)
+	r.at(hours(24))
+	p := r.b.Policies[0]
+	if len(p.Open) != MaxOpen || p.Open[MaxOpen-1].Outcome != wire.OutcomeMissed {
+		t.Errorf("got %d open, the last %+v; want %d, all missed", len(p.Open), p.Open[len(p.Open)-1], MaxOpen)
+	}
+	r.expect(hours(24).Add(LocalAfter), "") // the last of them is not the last that is due
+
+	// The clock is set back and compared: the future is open again.
+	r.f.UnsureUntil = time.Time{}
+	r.back()
+	r.f.Now = t0.Add(4*time.Minute + time.Second)
+	want := "missed 00:01, missed 00:02, missed 00:03, missed 00:04"
+	r.expect(r.f.Now, want)
+	r.answer(wire.OutcomeMissed, t0.Add(time.Minute), t0.Add(2*time.Minute), t0.Add(3*time.Minute), t0.Add(4*time.Minute))
+	r.expect(t0.Add(5*time.Minute), "ask 00:05")
+}
+
+// TestManyDueTimesAreToldInBatches: a machine that was off for a week, at a policy of each minute.
+func TestManyDueTimesAreToldInBatches(t *testing.T) {
+	r := newRig(t, func(p *wire.ScheduledPolicy) { p.Cron = "1m" })
+	now := hours(7 * 24)
+	r.f.Booted, r.f.Started = now, now
+	told, asked := map[time.Time]bool{}, 0
+	for n := 0; n < 30; n++ {
+		r.f.Now = now
+		b, actions, _ := Plan(r.b, r.f)
+		r.b = b
+		if len(actions) == 0 {
+			break
+		}
+		tell, ok := actions[0].(Tell)
+		if !ok || len(tell.Ticks) > wire.MaxTicks {
+			t.Fatalf("got %T with %d ticks, want a request of at most %d", actions[0], len(tell.Ticks), wire.MaxTicks)
+		}
+		answers := make([]wire.TickAnswer, len(tell.Ticks))
+		for i, tick := range tell.Ticks {
+			if told[tick.DueAt] {
+				t.Fatalf("%s was told twice", tick.DueAt)
+			}
+			told[tick.DueAt] = true
+			if answers[i].Outcome = tick.Outcome; tick.Outcome == "" {
+				asked++
+				answers[i].Outcome = wire.OutcomeRun
+			}
+		}
+		r.b = r.b.Answered(tell.Ticks, answers)
+	}
+	if len(told) != 7*24*60 || asked != 1 || !told[now] {
+		t.Errorf("got %d due times told and %d asked for, want %d and the last one", len(told), asked, 7*24*60)
+	}
+}
+
+func TestARefusedBatchIsHalved(t *testing.T) {
+	r := newRig(t)
+	r.f.Batch = 2
+	r.expect(hours(4.1), "missed 01:00, missed 02:00")
+	r.b = r.b.Refused(wire.Tick{PolicyID: "p1", DueAt: hours(1), Outcome: wire.OutcomeMissed})
+	r.f.Asking, r.f.Batch = false, 0
+	r.expect(hours(4.1), "missed 02:00, missed 03:00, ask 04:00")
+}
+
+func TestBeforeTheClockIsKnownNothingIsDecided(t *testing.T) {
+	r := newRig(t)
+	r.f.UnsureUntil = hours(5).Add(LocalAfter)
+	r.expect(hours(5), "")
+	if len(r.b.Policies[0].Open) != 0 {
+		t.Errorf("got %+v, want nothing looked at", r.b.Policies[0].Open)
+	}
+	r.expect(hours(5).Add(LocalAfter), "missed 01:00, missed 02:00, missed 03:00, missed 04:00, ask 05:00")
+}
+
+func TestATextThatIsTooLongIsCutBetweenCharacters(t *testing.T) {
+	r := newRig(t)
+	r.away()
+	r.at(hours(1))
+	r.b = r.b.GaveUp("p1", hours(1), strings.Repeat("ä", 400), hours(9))
+	r.at(hours(2))
+	if why := r.why(0); len(why) > wire.MaxWhy || strings.ToValidUTF8(why, "?") != why || len(why) < wire.MaxWhy-3 {
+		t.Errorf("got %d bytes: %q", len(why), why)
+	}
+}
+
+// TestEachDueTimeHasOneOutcome: a server that comes and goes, an agent that crashes at any moment, jobs that are
+// refused, work, and are adopted late; at the end each due time has exactly one outcome, none is run twice, and nothing
+// that was begun is called anything but run.
+func TestEachDueTimeHasOneOutcome(t *testing.T) {
+	seeds := 1000
+	if testing.Short() {
+		seeds = 200
+	}
+	var runs, locals, missed, coalesced int
+	for seed := range seeds {
+		w := newWorld(t, uint64(seed))
+		for range 300 {
+			w.move()
+		}
+		w.settle()
+		for at, o := range w.outcomes {
+			switch o {
+			case wire.OutcomeRun:
+				runs++
+			case wire.OutcomeMissed:
+				missed++
+			case wire.OutcomeCoalesced:
+				coalesced++
+			}
+			if w.ran[at] > 1 {
+				t.Fatalf("seed %d: %s ran %d times", seed, at, w.ran[at])
+			}
+			// Where the answer was lost that another job stands for it, both run; the first outcome stays.
+			if w.ran[at] > 0 && o != wire.OutcomeRun && o != wire.OutcomeCoalesced {
+				t.Fatalf("seed %d: %s ran, and the server has %s", seed, at, o)
+			}
+		}
+		locals += w.locals
+		for _, at := range every(time.Hour).Between(t0, w.r.f.Now, 1<<30) {
+			if w.outcomes[at] == "" {
+				t.Fatalf("seed %d: %s has no outcome", seed, at)
+			}
+		}
+	}
+	if runs < seeds || locals < seeds/2 || missed < seeds/2 || coalesced < seeds/10 {
+		t.Errorf("of %d seeds: %d ran, %d of them here, %d missed, %d coalesced: the model goes nowhere", seeds, runs, locals, missed, coalesced)
+	}
+}
+
+// world is a server and the jobs of a host as small models around the rules.
+type world struct {
+	t        *testing.T
+	rand     *rand.Rand
+	r        *rig
+	disk     []byte
+	outcomes map[time.Time]wire.Outcome
+	ran      map[time.Time]int
+	late     [][]wire.Tick // requests on their way
+	works    time.Time     // the due time of the job that runs here; zero: none
+	folders  map[time.Time]bool
+	locals   int
+}
+
+func newWorld(t *testing.T, seed uint64) *world {
+	w := &world{t: t, rand: rand.New(rand.NewPCG(7, seed)), r: newRig(t), outcomes: map[time.Time]wire.Outcome{}, ran: map[time.Time]int{}, folders: map[time.Time]bool{}}
+	if w.p(20) {
+		w.r.configure(1, func(p *wire.ScheduledPolicy) { p.NoCatchUp = true })
+	}
+	if w.p(20) {
+		w.r.configure(1, func(p *wire.ScheduledPolicy) { p.LateSeconds = 900 })
+	}
+	w.save()
+	return w
+}
+
+func (w *world) p(percent int) bool { return w.rand.IntN(100) < percent }
+
+func (w *world) save() { w.disk, _ = json.Marshal(w.r.b) }
+
+// serve is the server's half: the first outcome stays.
+func (w *world) serve(ticks []wire.Tick) []wire.TickAnswer {
+	var out []wire.TickAnswer
+	for _, t := range ticks {
+		o := w.outcomes[t.DueAt]
+		if o == "" {
+			if o = t.Outcome; o == "" {
+				o = wire.OutcomeRun
+				if w.p(20) && !w.folders[t.DueAt] && w.ran[t.DueAt] == 0 {
+					o = wire.OutcomeCoalesced
+				}
+			}
+			w.outcomes[t.DueAt] = o
+		}
+		out = append(out, wire.TickAnswer{Outcome: o})
+	}
+	return out
+}
+
+func (w *world) plan() {
+	f := &w.r.f
+	f.Busy, f.Local = map[wire.Lane]bool{wire.LaneLong: !w.works.IsZero()}, map[string]bool{}
+	for at := range w.folders {
+		f.Local[wire.TickJobID("p1", host, at)] = true
+	}
+	b, actions, _ := Plan(w.r.b, *f)
+	w.r.b = b
+	for _, a := range actions {
+		if w.p(2) {
+			w.crash()
+			return
+		}
+		switch a := a.(type) {
+		case Save:
+			w.save()
+		case Tell:
+			f.Asking = true
+			w.late = append(w.late, slices.Clone(a.Ticks))
+		case Begin:
+			if w.ran[a.DueAt] > 0 { // the ledger knows it
+				w.r.b = w.r.b.GaveUp("p1", a.DueAt, "it ran", f.Now.Add(time.Hour))
+				continue
+			}
+			if w.p(20) {
+				w.r.b = w.r.b.GaveUp("p1", a.DueAt, "the preflight said no", f.Now.Add(10*time.Minute))
+				continue
+			}
+			w.works, w.folders[a.DueAt] = a.DueAt, true
+			w.ran[a.DueAt]++
+			w.locals++
+		}
+	}
+}
+
+// crash loses what is not on disk; what restic does goes on.
+func (w *world) crash() {
+	var b Book
+	if err := json.Unmarshal(w.disk, &b); err != nil {
+		w.t.Fatal(err)
+	}
+	w.r.b = b.Compiled(timesOf)
+	w.r.f.Asking, w.r.f.Started = false, w.r.f.Now
+	for _, d := range w.r.b.Policies[0].Open { // as the runner does at its start
+		if d.Begun && !w.folders[d.At] && w.ran[d.At] == 0 {
+			w.r.b = w.r.b.GaveUp("p1", d.At, "the agent was stopped", time.Time{})
+		}
+	}
+}
+
+func (w *world) move() {
+	switch n := w.rand.IntN(20); {
+	case n < 8:
+		w.r.f.Now = w.r.f.Now.Add(time.Duration(w.rand.IntN(600)) * time.Second)
+	case n < 9:
+		w.r.f.Now = w.r.f.Now.Add(time.Duration(w.rand.IntN(5*3600)) * time.Second) // it slept
+	case n < 11:
+		w.r.f.Answers = !w.r.f.Answers
+	case n < 14 && len(w.late) > 0: // a request arrives, and perhaps its answer
+		ticks := w.late[0]
+		w.late = w.late[1:]
+		answers := w.serve(ticks)
+		if w.r.f.Asking = false; w.p(70) {
+			w.r.b = w.r.b.Answered(ticks, answers)
+			w.save()
+		}
+	case n < 15 && len(w.late) > 0: // it is lost
+		w.late, w.r.f.Asking = w.late[1:], false
+	case n < 16:
+		w.works = time.Time{}
+	case n < 18 && w.r.f.Answers: // an adopt is answered
+		for at := range w.folders {
+			if o := w.outcomes[at]; o == "" {
+				w.outcomes[at] = wire.OutcomeRun
+			}
+			delete(w.folders, at)
+			break
+		}
+	case n < 19:
+		if w.p(20) {
+			w.crash()
+		}
+	}
+	w.plan()
+}
+
+// settle lets everything come to its end.
+func (w *world) settle() {
+	w.works, w.r.f.Answers = time.Time{}, true
+	for n := 0; n < 50; n++ {
+		for at := range w.folders {
+			if w.outcomes[at] == "" {
+				w.outcomes[at] = wire.OutcomeRun
+			}
+			delete(w.folders, at)
+		}
+		for _, ticks := range w.late {
+			w.r.b = w.r.b.Answered(ticks, w.serve(ticks))
+		}
+		w.late, w.r.f.Asking = nil, false
+		w.plan()
+	}
+}
