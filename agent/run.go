@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"restic-manager/agent/client"
 	"restic-manager/agent/config"
@@ -67,7 +68,7 @@ func (r *runCommand) Run(ctx context.Context, c console) error {
 		log.Error("the guard refuses everything until it is mended", "reason", broken)
 	}
 	err = runner.Run(ctx, runner.Config{Client: connection, Guard: rules, Settings: settings, Paths: paths, Version: agentVersion(), Facts: facts.Collect,
-		Logger: log, ExitOnFatal: r.ExitOnFatal, Ready: n.ready, Alive: n.alive, Status: n.status})
+		Booted: facts.Booted(time.Now()), Logger: log, ExitOnFatal: r.ExitOnFatal, Ready: n.ready, Alive: n.alive, Status: n.status})
 	switch {
 	case errors.Is(err, runner.ErrProtocolTooOld):
 		return fail(exitProtocol, err)

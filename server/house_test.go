@@ -41,7 +41,7 @@ var rooms = map[string][]string{
 	"agent/client":            {"shared/wire"},
 	"agent/restic":            {"shared/wire"},
 	"agent/spool":             {"shared/wire"},
-	"agent/planner":           {"shared/wire"},
+	"agent/planner":           {"shared/wire", "schedule"},
 	"agent/supervise":         {"shared/wire", "agent/spool", "agent/restic"},
 	"agent/runner":            {"shared/wire", "agent/client", "agent/restic", "agent/supervise", "agent/spool", "agent/guard", "agent/config", "agent/planner"},
 	"server/e2e":              nil, // tests only

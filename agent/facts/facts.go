@@ -31,6 +31,18 @@ func Collect(context.Context) wire.Facts {
 	}
 }
 
+// Booted is when this machine was started, by its clock; zero when that cannot be told.
+func Booted(now time.Time) time.Time { return booted(now, readFirst("/proc/uptime")) }
+
+func booted(now time.Time, uptime []byte) time.Time {
+	seconds, _, _ := strings.Cut(string(uptime), " ")
+	d, err := time.ParseDuration(seconds + "s")
+	if err != nil {
+		return time.Time{}
+	}
+	return now.Add(-d)
+}
+
 // maxFile bounds what is read of a file that somebody else wrote, in bytes.
 const maxFile = 64 << 10
 

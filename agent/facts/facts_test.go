@@ -70,3 +70,15 @@ func TestTimeZonePrefersNames(t *testing.T) {
 		}
 	}
 }
+
+func TestBooted(t *testing.T) {
+	now := time.Date(2026, 11, 24, 1, 2, 3, 0, time.UTC)
+	if got, want := booted(now, []byte("3600.50 7000.00\n")), now.Add(-3600500*time.Millisecond); !got.Equal(want) {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	for _, none := range []string{"", "soon", "-"} {
+		if got := booted(now, []byte(none)); !got.IsZero() {
+			t.Errorf("%q: got %s, want none", none, got)
+		}
+	}
+}

@@ -46,6 +46,19 @@ type Abandon struct{ Nonce string }
 // Resume asks the server until a final answer; reports Resumed.
 type Resume struct{ Old, New string }
 
+// Adopt tells the server of a job that the agent began by itself, until a final answer; reports Adopted.
+type Adopt struct {
+	Nonce        string
+	RepositoryID string
+}
+
+// GiveUp says that a job the agent began by itself is gone and nothing of it ran: its due time is open again.
+// Refused: this host does not let it run, so that it is not tried again at once.
+type GiveUp struct {
+	Why     string
+	Refused bool
+}
+
 // EndGroup ends what is left of restic's process group: SIGINT, the grace, SIGKILL; reports GroupEnded.
 type EndGroup struct{}
 
@@ -112,6 +125,8 @@ func (Start) action()         {}
 func (Launch) action()        {}
 func (Abandon) action()       {}
 func (Resume) action()        {}
+func (Adopt) action()         {}
+func (GiveUp) action()        {}
 func (EndGroup) action()      {}
 func (Unlock) action()        {}
 func (WriteCancel) action()   {}

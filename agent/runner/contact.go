@@ -41,13 +41,13 @@ func newContact(log *slog.Logger, now func() time.Time) *contact {
 	return &contact{log: log, now: now, state: ContactConnecting, since: now(), online: make(chan struct{})}
 }
 
-// ok notes an answer.
-func (c *contact) ok() {
+// ok notes an answer, and reports whether it is the first one for a while.
+func (c *contact) ok() (news bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last = c.now()
 	if c.state == ContactOnline {
-		return
+		return false
 	}
 	if c.state != ContactConnecting {
 		c.log.Info("the server answers again", "away", c.now().Sub(c.since).Round(time.Second).String())
@@ -55,6 +55,7 @@ func (c *contact) ok() {
 	c.state, c.message, c.since = ContactOnline, "", c.now()
 	close(c.online)
 	c.online = make(chan struct{})
+	return true
 }
 
 // failed notes a failure of the contact, and returns its state.

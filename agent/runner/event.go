@@ -27,6 +27,19 @@ func (e Offered) apply(s State, _ time.Time) (State, []Action) {
 	return s, []Action{Create{Durable: s.Durable}}
 }
 
+// Begun is the first event of a job that the agent begins by itself, because the server is away. Lease is fresh; the
+// id is not in the ledger.
+type Begun struct {
+	ID    string
+	Lease string
+}
+
+func (e Begun) apply(s State, _ time.Time) (State, []Action) {
+	s.Durable = Durable{ID: e.ID, Phase: wire.PhaseAccepted, Lease: e.Lease, Leases: []string{e.Lease}, Local: true}
+	s.Claim = ClaimNone
+	return s, []Action{Create{Durable: s.Durable}}
+}
+
 // Recovered is the first event of a job whose folder was found at the agent's start.
 type Recovered struct {
 	Durable Durable
@@ -43,7 +56,7 @@ func (e Recovered) apply(s State, _ time.Time) (State, []Action) {
 	s.Finish, s.Swept, s.Listed = f.Finish, f.Finish, s.Listed || f.Rides
 	s.Canceled = f.Cancel
 	s.Spent = f.InLedger && !s.ran()
-	s.Resume = s.Phase != wire.PhaseOffered
+	s.Resume = s.Phase != wire.PhaseOffered && !s.silent()
 	return s, nil
 }
 
@@ -51,6 +64,12 @@ func (e Recovered) apply(s State, _ time.Time) (State, []Action) {
 type SaveFailed struct{ Error wire.JobError }
 
 func (e SaveFailed) apply(s State, now time.Time) (State, []Action) {
+	if s.silent() {
+		// Nothing was said of it: it is given up.
+		s.Refusal, s.Launched, s.Nonce, s.Doing = &e.Error, false, "", Idle
+		s.InMemory = s.InMemory || !s.Allowed
+		return s, nil
+	}
 	switch s.Doing {
 	case Resuming:
 		// The old lease is still the one on disk: go on with it, and ask again later.
@@ -189,6 +208,33 @@ func (e LaunchDone) apply(s State, now time.Time) (State, []Action) {
 	return s, []Action{Save{Durable: s.Durable, Optional: true}}
 }
 
+// Adopted is adopt's answer.
+type Adopted struct {
+	Answer     Answer
+	RetryAfter time.Duration
+}
+
+func (e Adopted) apply(s State, now time.Time) (State, []Action) {
+	if !s.Adopting {
+		return s, nil
+	}
+	s.Adopting = false
+	switch e.Answer {
+	case AnswerOK:
+		// A folder of an earlier life resumes as any other does: the server's word on log, cancel and secrets is news.
+		s.Adopted, s.Started, s.Resume = true, true, s.Recovered || s.Readopted
+		return s, []Action{Save{Durable: s.Durable, Optional: true}}
+	case AnswerBusy:
+		s.NotBefore = now.Add(max(e.RetryAfter, adoptRetry))
+	default:
+		s.Orphan = "the server does not take a job that was begun here: it ended otherwise there, or another host has it"
+	}
+	return s, nil
+}
+
+// adoptRetry is how long the agent waits before it tells the server again of a job that had no lane there.
+const adoptRetry = 5 * time.Second
+
 // AbandonDone: the claim is Won for the agent, or a supervisor had it first; Failed: neither is known.
 type AbandonDone struct {
 	Won    bool
@@ -264,7 +310,12 @@ func (e Resumed) apply(s State, now time.Time) (State, []Action) {
 	}
 	s.Doing = Idle
 	if e.Answer != AnswerOK {
-		if len(s.Tries) == 0 {
+		switch {
+		case len(s.Tries) > 0:
+		case s.Local && s.ran() && !s.Readopted:
+			// A server restored to before the adopt: it is told once more.
+			s.Resume, s.Adopted, s.Started, s.Readopted = false, false, false, true
+		default:
 			s.Resume, s.Orphan = false, "the server knows none of the leases this job ever had"
 		}
 		return s, nil
@@ -349,7 +400,7 @@ func (e Finished) apply(s State, _ time.Time) (State, []Action) {
 type LeaseLost struct{ Lease string }
 
 func (e LeaseLost) apply(s State, _ time.Time) (State, []Action) {
-	if e.Lease == s.Lease && !s.Resume && s.Orphan == "" {
+	if e.Lease == s.Lease && !s.Resume && s.Orphan == "" && !s.silent() {
 		s.loseLease()
 	}
 	return s, nil
@@ -395,7 +446,7 @@ func (e LogStopped) apply(s State, _ time.Time) (State, []Action) {
 type CancelAsked struct{}
 
 func (CancelAsked) apply(s State, _ time.Time) (State, []Action) {
-	if s.Canceled || s.InMemory || s.ended() || s.Orphan != "" || s.Phase == wire.PhaseOffered {
+	if s.Canceled || s.InMemory || s.ended() || s.Orphan != "" || s.Phase == wire.PhaseOffered || s.silent() {
 		return s, nil
 	}
 	s.Canceled = true
@@ -414,7 +465,7 @@ func (CancelFailed) apply(s State, _ time.Time) (State, []Action) {
 type DropAsked struct{ Lease string }
 
 func (e DropAsked) apply(s State, _ time.Time) (State, []Action) {
-	if e.Lease != s.Lease || s.Orphan != "" {
+	if e.Lease != s.Lease || s.Orphan != "" || s.silent() {
 		return s, nil
 	}
 	s.Orphan = "the server no longer waits for this job here"

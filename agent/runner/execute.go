@@ -56,7 +56,7 @@ func newJob(r *Runner, record spool.Job) *job {
 // DurableOf is the rules' part of a job.json.
 func DurableOf(j spool.Job) Durable {
 	return Durable{ID: j.ID(), Delivery: j.Offer.Delivery, Phase: j.Phase, Lease: j.Lease, Leases: j.AddLease(j.Lease).Leases,
-		Nonce: j.Nonce, RepositoryID: j.RepositoryID, Listed: j.Listed}
+		Nonce: j.Nonce, RepositoryID: j.RepositoryID, Listed: j.Listed, Local: j.Local != nil, Adopted: j.Local != nil && j.Local.Adopted}
 }
 
 // FolderOf is what the rules need of a look at a folder. known says that the ledger has the id.
@@ -205,8 +205,11 @@ func (j *job) step(e Event) {
 			j.log.Debug("job", "job", j.id, "phase", s.Phase, "doing", s.Doing, "orphan", s.Orphan)
 			j.status.changed()
 		}
-		if before.Occupies() && !s.Occupies() {
+		if before.Occupies() && !s.Occupies() || before.silent() && !s.silent() {
 			j.changed()
+		}
+		if before.Works() && !s.Works() || before.silent() && !s.silent() {
+			j.schedule.look() // a lane is free, or what waited for the adopt may be asked for
 		}
 		e = nil
 		for _, a := range actions {
@@ -238,6 +241,10 @@ func (j *job) do(a Action) Event {
 		j.report(j.abandon(a))
 	case Resume:
 		j.await(func(ctx context.Context) Event { return j.resume(ctx, a) })
+	case Adopt:
+		j.await(func(ctx context.Context) Event { return j.adopt(ctx, a) })
+	case GiveUp:
+		j.schedule.gaveUp(*j.record.Local, a)
 	case EndGroup:
 		j.await(j.endGroup)
 	case Unlock:
@@ -318,6 +325,11 @@ func (j *job) apply(d Durable) spool.Job {
 func (d Durable) Enter(j spool.Job) spool.Job {
 	j.Phase, j.Lease, j.Leases = d.Phase, d.Lease, d.Leases
 	j.Nonce, j.RepositoryID, j.Listed = d.Nonce, d.RepositoryID, d.Listed
+	if j.Local != nil && j.Local.Adopted != d.Adopted {
+		local := *j.Local
+		local.Adopted = d.Adopted
+		j.Local = &local
+	}
 	return j
 }
 
@@ -363,6 +375,32 @@ func (j *job) start(ctx context.Context, a Start) Event {
 	answer, rest := AnswerOf(err)
 	_ = failpoint.Hit("agent.start.answered")
 	return StartAnswered{Answer: answer, RetryAfter: rest}
+}
+
+// adopt tells the server of a job that was begun here.
+func (j *job) adopt(ctx context.Context, a Adopt) Event {
+	j.mu.Lock()
+	record := j.record
+	j.mu.Unlock()
+	err := j.until(ctx, func(ctx context.Context) error {
+		return j.client.Adopt(ctx, j.ref(), AdoptRequestOf(record, a))
+	})
+	answer, rest := AnswerOf(err)
+	_ = failpoint.Hit("agent.adopt.answered")
+	if answer != AnswerOK && answer != AnswerBusy {
+		j.log.Warn("the server does not take a job that was begun here", "job", j.id, "error", err)
+	}
+	return Adopted{Answer: answer, RetryAfter: rest}
+}
+
+// AdoptRequestOf is what the server is told of a job that was begun here.
+func AdoptRequestOf(j spool.Job, a Adopt) wire.AdoptRequest {
+	started := j.StartedAt
+	if started.IsZero() {
+		started = j.OfferedAt // the agent was gone before it was noted
+	}
+	return wire.AdoptRequest{PolicyID: j.Local.PolicyID, PolicyVersion: j.Local.PolicyVersion, DueAt: j.Local.DueAt, Kind: j.Offer.Kind, Spec: j.Offer.Spec,
+		StartNonce: a.Nonce, Repository: j.Offer.Repository.Name, RepositoryID: a.RepositoryID, TimeLimitSeconds: j.Offer.TimeLimitSeconds, StartedAt: started}
 }
 
 func (j *job) resume(ctx context.Context, a Resume) Event {

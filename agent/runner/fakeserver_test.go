@@ -50,6 +50,14 @@ type fakeServer struct {
 	superseded int
 	partBytes  int
 	skew       time.Duration
+	// config is the version of the configuration that polls are to name; empty: none is told.
+	config   string
+	schedule *wire.Schedule
+	ticks    []wire.Tick                // in the order of arrival
+	outcomes map[string]wire.TickAnswer // by the id of the due time's job
+	adopted  []wire.AdoptRequest
+	// busy answers so many adopts with 423.
+	busy int
 }
 
 // fault is what happens to one request.
@@ -104,7 +112,7 @@ type fakeList struct {
 
 func newFakeServer(t *testing.T) *fakeServer {
 	s := &fakeServer{t: t, changed: make(chan struct{}), counts: map[string]int{}, lists: map[string]*fakeList{},
-		held: map[string][]wire.Snapshot{}, partBytes: 256 << 10}
+		held: map[string][]wire.Snapshot{}, partBytes: 256 << 10, outcomes: map[string]wire.TickAnswer{}}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(func() {
 		s.CloseClientConnections()
@@ -258,6 +266,10 @@ func (s *fakeServer) handle(name string, r *http.Request, body []byte, f fault) 
 	switch name {
 	case "hello":
 		return s.hello(decode[wire.HelloRequest](body))
+	case "ticks":
+		return 200, s.account(decode[wire.TicksRequest](body))
+	case "adopt":
+		return s.adopt(strings.Split(r.URL.Path, "/")[4], r.Header.Get(wire.HeaderLease), decode[wire.AdoptRequest](body))
 	case "token":
 		j := s.byID(decode[wire.ListingRequest](body).JobID)
 		if j == nil || j.lease != r.Header.Get(wire.HeaderLease) {
@@ -340,6 +352,14 @@ func (s *fakeServer) pollReply(q wire.PollQuery) wire.PollReply {
 		}
 	}
 	reply.Drop, s.drops = s.drops, nil
+	for _, ref := range q.Jobs {
+		if s.byID(ref.ID) == nil {
+			reply.Drop = append(reply.Drop, ref) // what it does not know it does not wait for
+		}
+	}
+	if s.config != "" && q.Config != s.config {
+		reply.Configure = &wire.Configure{Version: s.config, Schedule: s.schedule}
+	}
 	for _, j := range s.jobs {
 		free := q.FreeLong
 		if laneOf(j.offer.Kind) == wire.LaneShort {
@@ -352,6 +372,79 @@ func (s *fakeServer) pollReply(q wire.PollQuery) wire.PollReply {
 		}
 	}
 	return reply
+}
+
+// account answers ticks: the first outcome stays, and what is asked for is queued.
+func (s *fakeServer) account(r wire.TicksRequest) wire.TicksReply {
+	var reply wire.TicksReply
+	for _, t := range r.Ticks {
+		s.ticks = append(s.ticks, t)
+		policy := s.policy(t.PolicyID)
+		if policy == nil {
+			reply.Ticks = append(reply.Ticks, wire.TickAnswer{Unassigned: true})
+			continue
+		}
+		id := wire.TickJobID(t.PolicyID, testHost, t.DueAt)
+		if _, ok := s.outcomes[id]; !ok {
+			s.outcomes[id] = wire.TickAnswer{Outcome: t.Outcome}
+			if t.Outcome == "" {
+				s.outcomes[id] = wire.TickAnswer{Outcome: wire.OutcomeRun, JobID: id}
+				s.jobs = append(s.jobs, s.jobOf(id, *policy))
+			}
+		}
+		reply.Ticks = append(reply.Ticks, s.outcomes[id])
+	}
+	return reply
+}
+
+func (s *fakeServer) policy(id string) *wire.ScheduledPolicy {
+	if s.schedule == nil {
+		return nil
+	}
+	for _, p := range s.schedule.Policies {
+		if p.ID == id {
+			return &p
+		}
+	}
+	return nil
+}
+
+// jobOf is a queued job of a policy.
+func (s *fakeServer) jobOf(id string, p wire.ScheduledPolicy) *fakeJob {
+	return &fakeJob{state: wire.StateQueued, secrets: s.schedule.Secrets, offer: wire.Offer{JobID: id, Delivery: 1, Kind: p.Kind, Spec: p.Spec,
+		Repository: wire.RepositoryRef{Name: s.schedule.Repository}, TimeLimitSeconds: p.TimeLimitSeconds, QueuedAt: time.Now()}}
+}
+
+func (s *fakeServer) adopt(id, lease string, r wire.AdoptRequest) (int, any) {
+	policy := s.policy(r.PolicyID)
+	if id != wire.TickJobID(r.PolicyID, testHost, r.DueAt) || policy == nil || !wire.IsRandomHex(lease) || !wire.IsRandomHex(r.StartNonce) || r.StartedAt.IsZero() {
+		return problemOf(422, wire.ProblemInvalid)
+	}
+	j := s.byID(id)
+	switch {
+	case j != nil && j.lease == lease && j.nonce == r.StartNonce:
+		return 200, wire.Empty{}
+	case j != nil && j.state != wire.StateQueued:
+		return problemOf(409, wire.ProblemJobGone)
+	case s.busy > 0:
+		s.busy--
+		return problemOf(423, wire.ProblemHostBusy)
+	case slices.ContainsFunc(s.jobs, func(o *fakeJob) bool {
+		return o != j && (o.state == wire.StateRunning || o.state == wire.StateAccepted) && laneOf(o.offer.Kind) == laneOf(r.Kind)
+	}):
+		return problemOf(423, wire.ProblemHostBusy)
+	case j == nil:
+		j = s.jobOf(id, *policy)
+		s.jobs = append(s.jobs, j)
+	}
+	j.state, j.lease, j.nonce = wire.StateRunning, lease, r.StartNonce
+	j.offer.Kind, j.offer.Spec = r.Kind, r.Spec
+	j.starts++
+	if _, ok := s.outcomes[id]; !ok {
+		s.outcomes[id] = wire.TickAnswer{Outcome: wire.OutcomeRun, JobID: id}
+	}
+	s.adopted = append(s.adopted, r)
+	return 200, wire.Empty{}
 }
 
 func (s *fakeServer) about(j *fakeJob, name string, r *http.Request, body []byte) (int, any) {

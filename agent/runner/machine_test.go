@@ -61,8 +61,11 @@ var quick = Timing{
 	Fatal: Span{20 * time.Millisecond, 30 * time.Millisecond}, Hello: Span{time.Hour, 2 * time.Hour},
 	Look: 30 * time.Millisecond, Result: 10 * time.Millisecond, Progress: 20 * time.Millisecond, Flush: 20 * time.Millisecond,
 	Ride: 10 * time.Second, Beat: 10 * time.Millisecond, KeepAside: time.Hour,
-	Unlock: 10 * time.Second, Reap: 5 * time.Second, Preflight: 20 * time.Second, Grace: 10 * time.Second,
+	Unlock: 10 * time.Second, Reap: 5 * time.Second, Preflight: 20 * time.Second, Grace: 10 * time.Second, Local: 300 * time.Millisecond,
 }
+
+// testHost is the host's id.
+const testHost = "018f0000-0000-7000-8000-0000000000aa"
 
 // machine is one host: its folders, its restic (a script), and the agent's process of now.
 type machine struct {
@@ -110,6 +113,7 @@ D=@DIR@
 case "$1" in
 version) if [ -e $D/version ]; then cat $D/version; else echo "restic 0.18.0 compiled with go1.24.4 on linux/amd64"; fi; exit 0 ;;
 cat)
+	while [ -e $D/cat-waits ] && [ ! -e $D/go ]; do echo cat >>$D/cats; sleep 0.02; done
 	if [ -e $D/cat-fails ]; then echo "Fatal: wrong password or no key found" >&2; exit 12; fi
 	echo cat >>$D/cats
 	echo '{"version":2,"id":"` + "abababababababababababababababababababababababababababababababab" + `","chunker_polynomial":"25b468838dcb75"}'; exit 0 ;;
@@ -188,7 +192,7 @@ func (m *machine) boot() {
 	conf.Facts = func(context.Context) wire.Facts { return wire.Facts{Hostname: "test-host"} }
 	conf.Guard = guard.Open(guard.Options{Path: m.path("guard.yaml"), Protected: m.paths().Protected(), RestoreRoot: m.restore, UID: os.Geteuid()})
 	if conf.Settings == nil {
-		conf.Settings = &config.Config{ServerURL: m.server.URL, RepoURL: m.path("repository"), RepoPassword: "secret", ResticPath: m.path("restic/restic")}
+		conf.Settings = &config.Config{ServerURL: m.server.URL, HostID: testHost, RepoURL: m.path("repository"), RepoPassword: "secret", ResticPath: m.path("restic/restic")}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -54,7 +54,9 @@ func (p *poller) turn(ctx context.Context) error {
 	}
 	if err == nil {
 		p.attempt = 0
-		p.contact.ok()
+		if p.contact.ok() {
+			p.schedule.look()
+		}
 		return nil
 	}
 	switch client.Code(err) {
@@ -148,6 +150,7 @@ func (p *poller) hello(ctx context.Context) error {
 	p.clock.measure(reply.ServerTime, sent, p.now())
 	p.mark, p.greeted, p.next = reply.Mark, true, p.now().Add(p.t.Hello.draw())
 	p.configure("", reply.Settings)
+	p.schedule.look() // the clocks are compared
 	leases := map[string]string{}
 	for _, j := range request.Jobs {
 		leases[j.ID] = j.Lease
@@ -174,7 +177,7 @@ func (p *poller) introduction(ctx context.Context) wire.HelloRequest {
 	p.status.restic(facts.ResticVersion)
 	h := wire.HelloRequest{BootID: p.boot.ID, BootNumber: p.boot.Number, Seq: p.seq, ProtocolVersion: wire.ProtocolVersion,
 		AgentVersion: p.c.Version, ResticVersion: facts.ResticVersion, Facts: facts, Guard: p.c.Guard.Report(),
-		Features: []string{wire.FeatureTarget}, Kinds: []wire.Kind{}, Repositories: []wire.RepositoryReport{}, Jobs: []wire.JobReport{}}
+		Features: []string{wire.FeatureSchedule, wire.FeatureTarget}, Kinds: []wire.Kind{}, Repositories: []wire.RepositoryReport{}, Jobs: []wire.JobReport{}}
 	for _, k := range wire.Kinds {
 		h.Kinds = append(h.Kinds, k.Kind)
 	}
@@ -184,6 +187,9 @@ func (p *poller) introduction(ctx context.Context) wire.HelloRequest {
 	}
 	for _, j := range p.all() {
 		s := j.current()
+		if s.silent() {
+			continue
+		}
 		h.Jobs = append(h.Jobs, wire.JobReport{ID: s.ID, Lease: s.Lease, Phase: s.Phase})
 	}
 	return h
@@ -238,7 +244,8 @@ func (p *poller) ask(ctx context.Context) error {
 	return nil
 }
 
-// query takes the capacity before it asks, and names every job folder there is.
+// query takes the capacity before it asks, and names every job folder there is, but for those that the server has yet
+// to adopt.
 func (p *poller) query() wire.PollQuery {
 	p.seq++
 	free := p.free()
@@ -247,7 +254,7 @@ func (p *poller) query() wire.PollQuery {
 	for _, j := range p.all() {
 		s := j.current()
 		busy = busy || s.Occupies()
-		if len(q.Jobs) < wire.MaxPollJobs {
+		if len(q.Jobs) < wire.MaxPollJobs && !s.silent() {
 			q.Jobs = append(q.Jobs, wire.JobRef{ID: s.ID, Lease: s.Lease})
 		}
 	}
@@ -266,6 +273,9 @@ func (p *poller) query() wire.PollQuery {
 func (p *poller) deliver(ctx context.Context, reply wire.PollReply) {
 	if reply.Configure != nil {
 		p.configure(reply.Configure.Version, reply.Configure.Settings)
+		if reply.Configure.Schedule != nil {
+			p.schedule.configure(reply.Configure.Version, *reply.Configure.Schedule)
+		}
 	}
 	for _, id := range reply.Cancel {
 		p.tell(id, CancelAsked{})
@@ -300,6 +310,8 @@ func (p *poller) tell(id string, e Event) {
 // take begins an offered job. It is false for an offer that cannot be taken now: its lane is not free, or
 // its folder is there already.
 func (p *poller) take(ctx context.Context, o wire.Offer) bool {
+	p.taking.Lock()
+	defer p.taking.Unlock()
 	if !wire.IsUUID(o.JobID) || p.job(o.JobID) != nil || p.free()[laneOf(o.Kind)] == 0 {
 		return false
 	}

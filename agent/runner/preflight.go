@@ -130,6 +130,9 @@ func (j *job) access(ctx context.Context) (restic.Access, string, error) {
 			return restic.Access{}, "", &restic.Error{Code: wire.CodeNoRepository, Message: err.Error()}
 		}
 	}
+	if secrets == nil && j.current().Local {
+		secrets = j.schedule.opens() // of an earlier process: told anew since
+	}
 	if secrets == nil {
 		return restic.Access{}, "", errNoRepository()
 	}

@@ -18,6 +18,7 @@ import (
 	"restic-manager/agent/client"
 	"restic-manager/agent/config"
 	"restic-manager/agent/guard"
+	"restic-manager/agent/planner"
 	"restic-manager/agent/restic"
 	"restic-manager/agent/spool"
 	"restic-manager/shared/wire"
@@ -44,6 +45,8 @@ type Config struct {
 	StatusPath string
 	// Disk is the spool's; nil: the real one.
 	Disk spool.Disk
+	// Booted is when this machine was started, by its clock; zero: not known.
+	Booted time.Time
 	// Timing is how fast the loops go; the zero value means DefaultTiming.
 	Timing Timing
 	// Now is the clock; nil: time.Now.
@@ -70,6 +73,7 @@ type Timing struct {
 	Reap       time.Duration // how long a killed restic may stay in the process table before an unlock
 	Preflight  time.Duration // limit of a preflight
 	Grace      time.Duration // from SIGINT to SIGKILL
+	Local      time.Duration // how long after a due time the server's answer is waited for
 }
 
 // Span is a range that a duration is drawn from.
@@ -90,6 +94,7 @@ var DefaultTiming = Timing{
 	Look: 5 * time.Second, Result: 250 * time.Millisecond, Progress: time.Second, Flush: time.Second,
 	Ride: 2 * time.Second, Beat: 10 * time.Second, KeepAside: 30 * 24 * time.Hour,
 	Unlock: time.Minute, Reap: 15 * time.Second, Preflight: wire.PreflightLimit, Grace: wire.CancelGrace,
+	Local: planner.LocalAfter,
 }
 
 // Fatal errors of Run, under ExitOnFatal alone.
@@ -113,9 +118,13 @@ type Runner struct {
 	ids     *repositoryIDs
 	clock   *skewClock
 	status  *statusWriter
-	started time.Time
+	// schedule is what this host does by itself.
+	schedule *scheduler
+	started  time.Time
 	// poke ends a waiting poll: a lane became free, or a job folder appeared or went.
 	poke chan struct{}
+	// taking is held from the look at a lane until its job is begun: offers and due times come from two loops.
+	taking sync.Mutex
 
 	mu       sync.Mutex // guards the fields below
 	jobs     map[string]*job
@@ -141,6 +150,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	r.wait.Go(func() { r.status.run(ctx, r.snapshot) })
 	r.wait.Go(func() { r.housekeep(ctx) })
+	r.wait.Go(func() { r.schedule.run(ctx) })
 	if r.c.Ready != nil {
 		r.c.Ready()
 	}
@@ -171,6 +181,10 @@ func open(c Config) (*Runner, error) {
 	if r.store, err = spool.Open(disk, c.Paths.State, r.now); err != nil {
 		return nil, err
 	}
+	r.schedule = newScheduler(r)
+	if err := r.schedule.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("take up the schedule: %w", err), r.store.Close())
+	}
 	return r, nil
 }
 
@@ -188,6 +202,13 @@ func (r *Runner) recover(ctx context.Context) error {
 		if err := r.store.PutAside(d.ID, d.Reason); err != nil {
 			r.log.Error("the damaged folder cannot be put aside", "folder", d.ID, "error", err)
 		}
+	}
+	folders := map[string]bool{}
+	for _, f := range found {
+		folders[f.ID] = true
+	}
+	if err := r.schedule.recovered(folders); err != nil {
+		return fmt.Errorf("take up the schedule: %w", err)
 	}
 	for _, f := range found {
 		known, err := r.store.Known(f.ID)

@@ -36,6 +36,9 @@ type Status struct {
 	// GuardBroken says why everything is refused; empty: it is not.
 	GuardBroken string      `json:"guard_broken,omitempty"`
 	Jobs        []JobStatus `json:"jobs"`
+	// Policies are those that this host carries out by itself; Password says where that of their repository is.
+	Policies []PolicyStatus `json:"policies,omitempty"`
+	Password string         `json:"repository_password,omitempty"`
 	// Alarms are what somebody should look into, the newest last.
 	Alarms []Alarm `json:"alarms,omitempty"`
 }
@@ -120,10 +123,42 @@ func (s Status) Text(now time.Time) string {
 	for _, j := range s.Jobs {
 		line("job", "%s %s %s %.0f %% since %s %s", j.ID, j.Kind, j.Phase, 100*j.PercentDone, j.Since.Local().Format(time.DateTime), j.Message)
 	}
+	for _, p := range s.Policies {
+		line("policy", "%s", p.text())
+	}
+	if s.Password != "" {
+		line("password", "%s", passwordText[s.Password])
+	}
 	for _, a := range s.Alarms {
 		line("alarm", "%s %s %s", a.At.Local().Format(time.DateTime), a.JobID, a.Message)
 	}
 	return b.String()
+}
+
+// text is a policy for people.
+func (p PolicyStatus) text() string {
+	text := p.Name + ": no next run"
+	if !p.NextDueAt.IsZero() {
+		text = p.Name + ": next " + p.NextDueAt.Local().Format(time.DateTime)
+	}
+	if p.Last != nil {
+		text += fmt.Sprintf(", last %s %s", p.Last.At.Local().Format(time.DateTime), p.Last.Outcome)
+	}
+	if p.Open > 0 {
+		text += fmt.Sprintf(", %d due times open", p.Open)
+	}
+	if p.Problem != "" {
+		text += "; " + p.Problem
+	}
+	return text
+}
+
+// passwordText says what happens to due jobs while the server is away.
+var passwordText = map[string]string{
+	PasswordHere:   "in agent.yaml: due jobs run while the server is away",
+	PasswordMemory: "in memory: due jobs run while the server is away, until the agent is restarted",
+	PasswordDisk:   "kept on disk, as guard.yaml allows: due jobs run while the server is away",
+	PasswordNot:    "not here: due jobs wait for the server",
 }
 
 func age(d time.Duration) string { return d.Round(time.Second).String() }
@@ -239,6 +274,7 @@ func (r *Runner) snapshot() Status {
 	for _, j := range r.all() {
 		s.Jobs = append(s.Jobs, j.describe())
 	}
+	s.Policies, s.Password = r.schedule.standing()
 	r.status.mu.Lock()
 	defer r.status.mu.Unlock()
 	s.ResticVersion, s.Alarms = r.status.version, append([]Alarm(nil), r.status.alarms...)

@@ -28,6 +28,9 @@ type Durable struct {
 	RepositoryID string
 	// Listed: the listing after the job is settled, or rides.
 	Listed bool
+	// Local: the agent began the job by itself. Adopted: the server has it by now.
+	Local   bool
+	Adopted bool
 }
 
 // Claim is what a look at a job's folder says of the supervisor of its latest nonce.
@@ -133,9 +136,15 @@ type State struct {
 	// Lists: a listing follows this result. Following: it is under way beside the log.
 	Lists     bool
 	Following bool
+	// Adopting: an adopt is under way beside the job. Readopted: the server forgot one, and was told once more.
+	Adopting  bool
+	Readopted bool
 	// Done: the folder is gone or put aside; nothing more happens.
 	Done bool
 }
+
+// silent: nothing of the job may be said to the server.
+func (s State) silent() bool { return s.Local && !s.Adopted }
 
 // ran: restic may have run, or runs.
 func (s State) ran() bool { return s.Launched || s.Result }
@@ -146,6 +155,9 @@ func (s State) ended() bool { return s.Result || s.Interrupted }
 // Occupies reports whether the job takes its lane at this host: until restic has ended and the server
 // has been told.
 func (s State) Occupies() bool { return !s.Done && s.Phase != wire.PhaseFinished }
+
+// Works reports whether restic runs, or may be about to.
+func (s State) Works() bool { return !s.Done && !s.ended() }
 
 // Watched reports whether the folder must be looked at every few seconds.
 func (s State) Watched() bool { return !s.Done && s.Launched && !s.ended() && s.Doing != EndingGroup }
@@ -183,6 +195,9 @@ func (s State) advance(out []Action, now time.Time, random string) (State, []Act
 	}
 	if s.Orphan != "" {
 		return s.advanceOrphan(out)
+	}
+	if s.silent() {
+		return s.advanceLocal(out, now, random)
 	}
 	if s.Resume {
 		return s.advanceResume(out, now, random)
@@ -228,6 +243,54 @@ func (s State) advanceOrphan(out []Action) (State, []Action) {
 	}
 	s.Done = true
 	return s, append(out, PutAside{Why: s.Orphan})
+}
+
+// advanceLocal leads a job that the server does not know of: to its start, or out of the way where nothing of it ran.
+// What runs, or ran, is adopted before anything else is said of it.
+func (s State) advanceLocal(out []Action, now time.Time, random string) (State, []Action) {
+	switch {
+	case s.ran():
+		return s.adopt(out, now)
+	case s.Refusal != nil:
+		return s.giveUp(out, GiveUp{Why: s.Refusal.Message, Refused: true})
+	case s.LaunchError != nil:
+		return s.giveUp(out, GiveUp{Why: s.LaunchError.Message, Refused: true})
+	case s.Spent:
+		// Put aside its id stays known: the due time is asked for, and not begun here again.
+		s.Done = true
+		why := "the ledger has this job already"
+		return s, append(out, PutAside{Why: why}, GiveUp{Why: why, Refused: true})
+	case s.Recovered, s.Interrupted:
+		return s.giveUp(out, GiveUp{Why: "the agent was stopped before restic ran"})
+	case !s.Allowed:
+		s.Doing = Guarding
+		return s, append(out, CheckGuard{})
+	case !s.Ready:
+		s.Doing = Preflight
+		return s, append(out, CheckMachine{})
+	}
+	s.Phase, s.Nonce = wire.PhaseStarting, random
+	s.Launched, s.LaunchedAt, s.Doing = true, now, Launching
+	return s, append(out, Save{Durable: s.Durable}, Launch{Nonce: s.Nonce})
+}
+
+// giveUp ends a job of which nothing ran and nothing was said: its due time is open again.
+func (s State) giveUp(out []Action, why GiveUp) (State, []Action) {
+	s.Done = true
+	return s, append(out, Remove{}, why)
+}
+
+// adopt tells the server of the job. What concerns this machine alone goes on beside it.
+func (s State) adopt(out []Action, now time.Time) (State, []Action) {
+	if !s.Adopting && !now.Before(s.NotBefore) {
+		s.Adopting = true
+		out = append(out, Adopt{Nonce: s.Nonce, RepositoryID: s.RepositoryID})
+	}
+	if s.Interrupted && !s.Swept {
+		s.Doing = Unlocking
+		out = append(out, Unlock{})
+	}
+	return s, out
 }
 
 // stopShipping ends the shipper where there is one.

@@ -92,6 +92,12 @@ func obey(s State, out []Action) error {
 	awaited := 0
 	for i, a := range out {
 		var need Doing
+		switch a.(type) {
+		case Accept, Start, Resume, Ship, List, FollowListing, Finish:
+			if s.silent() {
+				return fmt.Errorf("%T of a job that was not adopted yet", a)
+			}
+		}
 		switch a := a.(type) {
 		case CheckGuard:
 			need = Guarding
@@ -109,6 +115,14 @@ func obey(s State, out []Action) error {
 			if s.Spent || s.Abandoned || s.Interrupted {
 				return errors.New("launch of a job that must not run")
 			}
+		case Adopt:
+			if !s.silent() || !s.Adopting || a.Nonce == "" || a.Nonce != s.Nonce {
+				return errors.New("adopt of a job that is not one begun here, or without the nonce of the folder")
+			}
+		case GiveUp:
+			if !s.Done || !s.silent() || s.ran() {
+				return errors.New("a job is given up that ran, or that the server knows")
+			}
 		case Abandon:
 			need = Abandoning
 		case Resume:
@@ -125,7 +139,11 @@ func obey(s State, out []Action) error {
 		case Finish:
 			need = Finishing
 		case Remove, PutAside:
-			if !s.Done || i != len(out)-1 {
+			last := len(out) - 1
+			if _, ok := out[last].(GiveUp); ok {
+				last--
+			}
+			if !s.Done || i != last {
 				return errors.New("the folder goes before the end")
 			}
 		}

@@ -1,0 +1,17 @@
+package planner
+
+import (
+	"time"
+
+	"restic-manager/schedule"
+	"restic-manager/shared/wire"
+)
+
+// TimesOf are a policy's due times at a host: the server computes the same. The error is for people.
+func TimesOf(p wire.ScheduledPolicy, host string) (Times, error) {
+	s, err := schedule.Parse(p.Cron, p.Zone)
+	if err != nil {
+		return nil, err
+	}
+	return s.Spread(time.Duration(p.SpreadSeconds)*time.Second, wire.SpreadKey(p.ID, host)), nil
+}
