@@ -232,6 +232,15 @@ func (e Adopted) apply(s State, now time.Time) (State, []Action) {
 	return s, nil
 }
 
+// mayReadopt: a server that knows nothing of a job begun here may be one restored to before the adopt.
+func (s State) mayReadopt() bool { return s.Local && s.ran() && !s.Readopted }
+
+// readopt tells it of the job once more. Its answer is final: of a job that it ended it says so.
+func (s State) readopt() (State, []Action) {
+	s.Resume, s.Tries, s.Adopted, s.Started, s.Readopted = false, nil, false, false, true
+	return s, s.stopShipping(nil)
+}
+
 // adoptRetry is how long the agent waits before it tells the server again of a job that had no lane there.
 const adoptRetry = 5 * time.Second
 
@@ -309,12 +318,14 @@ func (e Resumed) apply(s State, now time.Time) (State, []Action) {
 		return s, nil
 	}
 	s.Doing = Idle
+	if s.silent() {
+		return s, nil // a drop came in between: the adopt decides
+	}
 	if e.Answer != AnswerOK {
 		switch {
 		case len(s.Tries) > 0:
-		case s.Local && s.ran() && !s.Readopted:
-			// A server restored to before the adopt: it is told once more.
-			s.Resume, s.Adopted, s.Started, s.Readopted = false, false, false, true
+		case s.mayReadopt():
+			return s.readopt()
 		default:
 			s.Resume, s.Orphan = false, "the server knows none of the leases this job ever had"
 		}
@@ -467,6 +478,9 @@ type DropAsked struct{ Lease string }
 func (e DropAsked) apply(s State, _ time.Time) (State, []Action) {
 	if e.Lease != s.Lease || s.Orphan != "" || s.silent() {
 		return s, nil
+	}
+	if s.mayReadopt() {
+		return s.readopt()
 	}
 	s.Orphan = "the server no longer waits for this job here"
 	s.Resume = false

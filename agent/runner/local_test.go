@@ -181,6 +181,19 @@ func TestRestoredServerIsToldOfALocalJobAgain(t *testing.T) {
 	if s.state.Lease == lease {
 		t.Error("the lease did not change with the resume")
 	}
+	// It may say so in a poll as well.
+	dropped := newScript(t).locally()
+	dropped.do(Adopted{Answer: AnswerOK})
+	dropped.expect("StopShipping Adopt", DropAsked{Lease: dropped.state.Lease})
+	dropped.do(Adopted{Answer: AnswerBusy})
+	dropped.now = dropped.now.Add(time.Minute)
+	dropped.expect("Adopt", Tick{})
+	dropped.expect("", Adopted{Answer: AnswerGone})
+	dropped.expect("Save? MakeFinish:result PutAside", Looked{Folder{Claim: ClaimGone, Result: true}})
+	resumed := newScript(t)
+	resumed.do(localAt(wire.PhaseRunning, true, living))
+	resumed.expect("", DropAsked{Lease: resumed.state.Lease}) // while the resume is out
+	resumed.expect("Adopt", Resumed{Answer: AnswerGone})
 	// Not without end.
 	s.do(LeaseLost{Lease: s.state.Lease})
 	for s.state.Doing == Resuming {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ type onDisk struct {
 	torn   string // behind its last newline
 	result bool
 	finish wire.State // of finish.json; empty: none
+	local  *spool.Local
 }
 
 const (
@@ -48,7 +50,7 @@ func (m *machine) plant(j *fakeJob, d onDisk) {
 		return err == nil
 	})
 	defer store.Close()
-	job := spool.Job{Offer: j.offer, Phase: d.phase, Lease: plantedLease, RepositoryID: testRepository, OfferedAt: time.Now()}
+	job := spool.Job{Offer: j.offer, Phase: d.phase, Lease: plantedLease, RepositoryID: testRepository, OfferedAt: time.Now(), Local: d.local}
 	if d.phase != wire.PhaseOffered && d.phase != wire.PhaseAccepted {
 		job.Nonce = plantedNonce
 	}
@@ -242,4 +244,115 @@ func (m *machine) finishOf(j *fakeJob) []byte {
 		m.t.Fatal(err)
 	}
 	return b
+}
+
+// TestRestartAtEveryPhaseOnDiskOfALocalJob: the folder is of a job that an earlier process began while the server was
+// away. Server empty: it does not know of it.
+func TestRestartAtEveryPhaseOnDiskOfALocalJob(t *testing.T) {
+	supervisor, abandoned := spool.ClaimSupervisor, spool.ClaimAbandoned
+	for _, c := range []struct {
+		name    string
+		disk    onDisk
+		adopted bool // job.json says so
+		server  wire.State
+		state   wire.State
+		code    string
+		runs    int
+		calls   []string
+		never   []string
+	}{
+		{"before the preflight", onDisk{phase: wire.PhaseAccepted}, false, "",
+			wire.StateSucceeded, "", 1, []string{"ticks", "accept", "start"}, []string{"adopt", "resume"}},
+		{"before the preflight, and the server queued it", onDisk{phase: wire.PhaseAccepted}, false, wire.StateQueued,
+			wire.StateSucceeded, "", 1, []string{"accept", "start"}, []string{"adopt", "resume"}},
+		{"before the claim", onDisk{phase: wire.PhaseStarting}, false, "",
+			wire.StateSucceeded, "", 1, []string{"ticks", "accept", "start"}, []string{"adopt", "resume"}},
+		{"abandoned", onDisk{phase: wire.PhaseStarting, claim: abandoned}, false, "",
+			wire.StateSucceeded, "", 1, []string{"ticks", "accept", "start"}, []string{"adopt", "resume"}},
+		{"claimed, the supervisor is gone before the ledger", onDisk{phase: wire.PhaseStarting, claim: supervisor}, false, "",
+			wire.StateFailed, wire.CodeInterrupted, 0, []string{"adopt", "resume", "finish"}, []string{"accept", "start"}},
+		{"running, both are gone", onDisk{phase: wire.PhaseRunning, claim: supervisor, ledger: true, lines: 5}, false, "",
+			wire.StateFailed, wire.CodeInterrupted, 0, []string{"adopt", "resume", "log", "finish"}, []string{"accept", "start"}},
+		{"running, restic ended meanwhile", onDisk{phase: wire.PhaseRunning, claim: supervisor, ledger: true, lines: 700, result: true}, false, "",
+			wire.StateSucceeded, "", 0, []string{"adopt", "resume", "log", "token", "finish"}, []string{"accept", "start"}},
+		{"ended, and the server queued it", onDisk{phase: wire.PhaseEnded, claim: supervisor, ledger: true, lines: 2, result: true}, false, wire.StateQueued,
+			wire.StateSucceeded, "", 0, []string{"adopt", "resume", "token", "finish"}, []string{"accept", "start"}},
+		{"ended, adopted, and that was not written", onDisk{phase: wire.PhaseEnded, claim: supervisor, ledger: true, lines: 2, result: true}, false, wire.StateRunning,
+			wire.StateSucceeded, "", 0, []string{"adopt", "resume", "token", "finish"}, []string{"accept", "start"}},
+		{"ended and adopted", onDisk{phase: wire.PhaseEnded, claim: supervisor, ledger: true, lines: 2, result: true}, true, wire.StateRunning,
+			wire.StateSucceeded, "", 0, []string{"resume", "token", "finish"}, []string{"adopt", "accept", "start"}},
+		{"adopted, a server restored to before that", onDisk{phase: wire.PhaseEnded, claim: supervisor, ledger: true, lines: 2, result: true}, true, "",
+			wire.StateSucceeded, "", 0, []string{"resume", "adopt", "finish"}, []string{"accept", "start"}},
+		{"finished, a server restored to before the adopt", onDisk{phase: wire.PhaseFinished, claim: supervisor, ledger: true, lines: 9, result: true, finish: wire.StateSucceeded}, true, "",
+			wire.StateSucceeded, "", 0, []string{"resume", "adopt", "finish", "log"}, []string{"accept", "start"}},
+		{"in the ledger, without a claim", onDisk{phase: wire.PhaseAccepted, ledger: true}, false, "",
+			wire.StateFailed, wire.CodeInterrupted, 0, []string{"ticks", "accept", "start", "finish"}, []string{"adopt", "resume"}},
+	} {
+		for _, again := range []bool{false, true} {
+			if again && !slices.Contains(c.calls, "adopt") {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s, killed again %v", c.name, again), func(t *testing.T) {
+				s, m := start(t)
+				id, due := m.learns(nil)
+				m.begun(due)
+				j := s.jobOf(id, s.schedule.Policies[0])
+				c.disk.local = &spool.Local{PolicyID: testPolicy, PolicyVersion: 3, DueAt: due, Adopted: c.adopted}
+				j.offer.Delivery = 0
+				m.plant(j, c.disk)
+				j.offer.Delivery = 1
+				if c.server != "" {
+					s.set(func() {
+						s.jobs = append(s.jobs, j)
+						s.outcomes[id] = wire.TickAnswer{Outcome: wire.OutcomeRun, JobID: id}
+					})
+					m.serverHas(j, c.server, 0)
+				}
+				s.set(func() {
+					s.counts = map[string]int{}
+					s.fault = func(name string, n int) fault {
+						if again && name == "adopt" && n == 1 {
+							return fault{do: m.fell, mute: true}
+						}
+						return fault{}
+					}
+				})
+				m.boot()
+				if again {
+					m.waitFor("the adopt", func() bool { return s.count("adopt") > 0 })
+					m.kill()
+					m.boot()
+				}
+				j = m.jobAt(id)
+				m.settled(j)
+				m.wants(j, c.state, c.code, c.runs)
+				for _, call := range c.calls {
+					if s.count(call) == 0 {
+						t.Errorf("got no %s, want one", call)
+					}
+				}
+				for _, call := range c.never {
+					if s.count(call) > 0 {
+						t.Errorf("got %d of %s, want none", s.count(call), call)
+					}
+				}
+				if j.finish != nil {
+					m.wantsWholeLog(j)
+				}
+				m.waitFor("the due time to be closed", func() bool { return !strings.Contains(m.read("state/schedule.json"), `"open"`) })
+				if o := s.outcomes[id]; o.Outcome != wire.OutcomeRun {
+					t.Errorf("got outcome %+v, want run", o)
+				}
+			})
+		}
+	}
+}
+
+// begun makes the book on disk say that a due time was begun here.
+func (m *machine) begun(due time.Time) {
+	m.t.Helper()
+	m.book(func(book map[string]any) {
+		policy := book["policies"].([]any)[0].(map[string]any)
+		policy["until"], policy["open"] = due, []any{map[string]any{"at": due, "begun": true}}
+	})
 }

@@ -57,13 +57,19 @@ func (m *machine) learns(secrets *wire.Secrets) (id string, due time.Time) {
 // rewind sets how far the book on disk is accounted for.
 func (m *machine) rewind(until time.Time) {
 	m.t.Helper()
+	m.book(func(book map[string]any) { book["policies"].([]any)[0].(map[string]any)["until"] = until })
+}
+
+// book changes the schedule on disk.
+func (m *machine) book(change func(map[string]any)) {
+	m.t.Helper()
 	store := m.openStore()
 	defer store.Close()
 	var book map[string]any
 	if ok, err := store.Schedule(&book); err != nil || !ok {
 		m.t.Fatalf("the schedule: %v, %v", ok, err)
 	}
-	book["policies"].([]any)[0].(map[string]any)["until"] = until
+	change(book)
 	if err := store.SaveSchedule(book); err != nil {
 		m.t.Fatal(err)
 	}
@@ -394,7 +400,8 @@ func TestTwoLocalJobsAreAdoptedOneAfterTheOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Another policy of the host is due as well.
-	p, _ := m.daily()
+	p := s.schedule.Policies[0]
+	p.AccountedUntil = due.Add(-time.Second)
 	p.ID, p.Name, p.Spec = strings.Replace(testPolicy, "bb", "cc", 1), "second", second
 	m.addPolicy(p)
 	m.write("restic/ran", "")
@@ -416,12 +423,6 @@ func TestTwoLocalJobsAreAdoptedOneAfterTheOther(t *testing.T) {
 // addPolicy enters a policy into the book on disk.
 func (m *machine) addPolicy(p wire.ScheduledPolicy) {
 	m.t.Helper()
-	store := m.openStore()
-	defer store.Close()
-	var book map[string]any
-	if ok, err := store.Schedule(&book); err != nil || !ok {
-		m.t.Fatalf("the schedule: %v, %v", ok, err)
-	}
 	raw, err := json.Marshal(p)
 	if err != nil {
 		m.t.Fatal(err)
@@ -431,8 +432,5 @@ func (m *machine) addPolicy(p wire.ScheduledPolicy) {
 		m.t.Fatal(err)
 	}
 	policy["until"] = p.AccountedUntil
-	book["policies"] = append(book["policies"].([]any), policy)
-	if err := store.SaveSchedule(book); err != nil {
-		m.t.Fatal(err)
-	}
+	m.book(func(book map[string]any) { book["policies"] = append(book["policies"].([]any), policy) })
 }
