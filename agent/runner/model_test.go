@@ -18,6 +18,10 @@ type world struct {
 	n     int
 	trace []traced
 
+	// local: the job is one of a due time, which may begin here; the server may not know of it (absent).
+	local     bool
+	adoptions int
+
 	// The server.
 	state    wire.State
 	lease    string
@@ -46,6 +50,7 @@ type world struct {
 	runs     int
 	agent    *State
 	outcome  func() Event // what is awaited
+	adopting func() Event // an adopt that is out
 	shipping bool
 	final    bool
 	listing  bool
@@ -81,7 +86,28 @@ func (w *world) end(s wire.State) {
 	}
 }
 
+// absent is the state of a job that the server does not know of.
+const absent wire.State = "absent"
+
+func (w *world) terminal() bool { return w.state != absent && w.state.Terminal() }
+
 // The server's answers.
+
+func (w *world) doAdopt(lease, nonce string) Answer {
+	switch {
+	case lease == w.lease && nonce == w.nonce:
+		return AnswerOK
+	case w.state != absent && w.state != wire.StateQueued:
+		return AnswerGone
+	case w.p(10):
+		return AnswerBusy
+	}
+	w.state, w.lease, w.nonce = wire.StateRunning, lease, nonce
+	if w.adoptions++; w.adoptions > 1 {
+		w.fatal("the job was adopted twice")
+	}
+	return AnswerOK
+}
 
 func (w *world) doAccept(lease string, delivery int) Answer {
 	switch {
@@ -108,7 +134,7 @@ func (w *world) doStart(lease, nonce string) Answer {
 }
 
 func (w *world) doResume(old, fresh string) Resumed {
-	if w.state == wire.StateQueued || old != w.lease && fresh != w.lease {
+	if w.state == absent || w.state == wire.StateQueued || old != w.lease && fresh != w.lease {
 		return Resumed{Answer: AnswerGone}
 	}
 	w.lease = fresh
@@ -121,7 +147,7 @@ func (w *world) doFinish(lease, what string) Finished {
 		return Finished{Answer: AnswerGone}
 	case w.state == wire.StateAccepted && what != "rejected":
 		return Finished{Answer: AnswerNotStarted}
-	case w.state.Terminal():
+	case w.terminal():
 		return Finished{Answer: AnswerOK, Late: true}
 	}
 	w.end(map[string]wire.State{"rejected": wire.StateRejected, "succeeded": wire.StateSucceeded, "failed": wire.StateFailed, "canceled": wire.StateCanceled}[what])
@@ -160,7 +186,7 @@ func (w *world) feed(e Event) bool {
 		}
 	}
 	if w.agent.Done {
-		w.agent, w.outcome = nil, nil
+		w.agent, w.outcome, w.adopting = nil, nil, nil
 	}
 	return true
 }
@@ -173,7 +199,10 @@ func (w *world) crash() {
 	if w.agent != nil && w.agent.InMemory {
 		w.finish = ""
 	}
-	w.agent, w.outcome, w.shipping, w.final, w.listing = nil, nil, false, false, false
+	if f := w.adopting; f != nil && w.p(50) {
+		w.late = append(w.late, func() { f() })
+	}
+	w.agent, w.outcome, w.adopting, w.shipping, w.final, w.listing = nil, nil, nil, false, false, false
 }
 
 func (w *world) do(a Action) Event {
@@ -227,6 +256,16 @@ func (w *world) do(a Action) Event {
 			}
 			w.waiting = append(w.waiting, nonce)
 			return LaunchDone{}
+		}
+	case Adopt:
+		w.mustBeDurable(lease)
+		if w.disk.Nonce != a.Nonce {
+			w.fatal("an adopt is sent whose nonce is not on disk")
+		}
+		w.adopting = func() Event { return Adopted{Answer: w.doAdopt(lease, a.Nonce)} }
+	case GiveUp:
+		if w.living || w.group {
+			w.fatal("a job is given up and its restic lives")
 		}
 	case Abandon:
 		nonce := a.Nonce
@@ -356,6 +395,9 @@ func (w *world) agentMoves() {
 		case w.disk != nil:
 			w.agent = &State{}
 			w.feed(Recovered{Durable: *w.disk, Folder: w.folder()})
+		case w.local && !w.ledger && (w.state == absent || w.state == wire.StateQueued) && w.p(30):
+			w.agent = &State{}
+			w.feed(Begun{ID: testID, Lease: w.fresh()})
 		case w.state == wire.StateQueued:
 			w.agent = &State{}
 			w.feed(Offered{ID: testID, Delivery: w.delivery, Lease: w.fresh(), InLedger: w.ledger})
@@ -369,6 +411,14 @@ func (w *world) agentMoves() {
 	}
 	s := *w.agent
 	switch {
+	case w.adopting != nil && w.p(20):
+		f := w.adopting
+		w.adopting = nil
+		if e := f(); w.p(80) {
+			w.feed(e)
+		} else {
+			w.adopting = f // the answer was lost: it is asked again
+		}
 	case w.shipping && w.p(40):
 		w.ship(s.Lease)
 	case w.listing && w.outcome == nil && w.p(40):
@@ -444,15 +494,15 @@ func (w *world) fate() {
 			w.log("queued again")
 		}
 	case 3:
-		if w.p(10) {
+		if w.p(10) && w.state != absent {
 			w.cancel = true
 			if w.state == wire.StateQueued || w.state == wire.StateAccepted {
 				w.end(wire.StateCanceled)
 			}
 		}
 	case 4:
-		if w.agent != nil && w.p(10) && w.state.Terminal() {
-			w.dropped = true
+		if w.agent != nil && w.p(10) && w.state.Terminal() && !w.agent.silent() {
+			w.dropped = w.dropped || w.state != absent
 			w.feed(DropAsked{Lease: w.agent.Lease})
 		}
 	case 5:
@@ -460,6 +510,9 @@ func (w *world) fate() {
 			w.restored, w.ended, w.cancel = true, 0, false
 			w.lease, w.nonce = w.agent.Leases[w.r.IntN(len(w.agent.Leases))], ""
 			w.state = []wire.State{wire.StateQueued, wire.StateAccepted, wire.StateRunning}[w.r.IntN(3)]
+			if w.adoptions = 0; w.local && w.p(50) {
+				w.state, w.lease = absent, ""
+			}
 			if w.state == wire.StateQueued {
 				w.lease = ""
 				w.delivery++
@@ -480,6 +533,9 @@ func (w *world) fate() {
 		}
 	default:
 		w.now = w.now.Add(10 * time.Second)
+		if w.state == absent && w.p(20) { // its due time was asked for
+			w.state, w.lease = wire.StateQueued, ""
+		}
 	}
 }
 
@@ -490,9 +546,12 @@ func TestNoOrderOfEventsBreaksTheRules(t *testing.T) {
 	if testing.Short() {
 		seeds = 2_000
 	}
-	runs, succeeded, interrupted := 0, 0, 0
+	runs, succeeded, interrupted, adopted := 0, 0, 0, 0
 	for seed := range seeds {
 		w := &world{t: t, r: rand.New(rand.NewPCG(1, uint64(seed))), now: testNow, state: wire.StateQueued, delivery: 1, claims: map[string]Claim{}}
+		if w.local = seed%2 == 1; w.local && w.p(70) {
+			w.state = absent
+		}
 		w.log("seed %d", seed)
 		for range 200 {
 			switch n := w.r.IntN(10); {
@@ -506,6 +565,7 @@ func TestNoOrderOfEventsBreaksTheRules(t *testing.T) {
 		}
 		w.settle()
 		runs += w.runs
+		adopted += w.adoptions
 		switch w.state {
 		case wire.StateSucceeded:
 			succeeded++
@@ -514,8 +574,8 @@ func TestNoOrderOfEventsBreaksTheRules(t *testing.T) {
 		}
 	}
 	// The model must have been somewhere.
-	if runs < seeds/2 || succeeded < seeds/4 || interrupted < seeds/50 {
-		t.Errorf("of %d seeds restic ran in %d, %d succeeded and %d were interrupted: the model goes nowhere", seeds, runs, succeeded, interrupted)
+	if runs < seeds/2 || succeeded < seeds/4 || interrupted < seeds/50 || adopted < seeds/8 {
+		t.Errorf("of %d seeds restic ran in %d, %d succeeded, %d were interrupted and %d adopted: the model goes nowhere", seeds, runs, succeeded, interrupted, adopted)
 	}
 }
 
@@ -536,6 +596,8 @@ func (w *world) settle() {
 		switch {
 		case w.living || w.group:
 			w.fatal("the folder is gone and restic lives")
+		case w.state == absent: // the agent asks when its server is back
+			w.state = wire.StateQueued
 		case w.state.Terminal():
 			return
 		case w.state == wire.StateAccepted: // the lease runs out

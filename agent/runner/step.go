@@ -260,6 +260,8 @@ func (s State) advanceLocal(out []Action, now time.Time, random string) (State, 
 		s.Done = true
 		why := "the ledger has this job already"
 		return s, append(out, PutAside{Why: why}, GiveUp{Why: why, Refused: true})
+	case s.Recovered && s.Nonce != "" && s.Claim == ClaimNone && !s.Abandoned:
+		return s, out // not before the claim is decided
 	case s.Recovered, s.Interrupted:
 		return s.giveUp(out, GiveUp{Why: "the agent was stopped before restic ran"})
 	case !s.Allowed:
@@ -280,9 +282,10 @@ func (s State) giveUp(out []Action, why GiveUp) (State, []Action) {
 	return s, append(out, Remove{}, why)
 }
 
-// adopt tells the server of the job. What concerns this machine alone goes on beside it.
+// adopt tells the server of the job, once its claim was seen: before that it may yet turn out that nothing ran. What
+// concerns this machine alone goes on beside it.
 func (s State) adopt(out []Action, now time.Time) (State, []Action) {
-	if !s.Adopting && !now.Before(s.NotBefore) {
+	if !s.Adopting && (s.Claim != ClaimNone || s.Result) && !now.Before(s.NotBefore) {
 		s.Adopting = true
 		out = append(out, Adopt{Nonce: s.Nonce, RepositoryID: s.RepositoryID})
 	}
