@@ -4,7 +4,6 @@
 package planner
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -145,20 +144,19 @@ func latest(a, b time.Time) time.Time {
 }
 
 // Answered takes the server's answers to ticks, each in its place. Whatever became of a due time, it is not open any
-// more; a policy that does not apply is forgotten.
+// more. One that is unassigned is forgotten, not its policy: the next schedule leaves that out where it went.
 func (b Book) Answered(ticks []wire.Tick, answers []wire.TickAnswer) Book {
 	b = b.clone()
 	for i, t := range ticks {
 		p := b.find(t.PolicyID)
-		switch {
-		case p == nil || i >= len(answers):
-			continue
-		case answers[i].Unassigned:
-			b.Policies = slices.DeleteFunc(b.Policies, func(p Policy) bool { return p.ID == t.PolicyID })
+		if p == nil || i >= len(answers) {
 			continue
 		}
 		if n := p.find(t.DueAt); n >= 0 {
 			p.Open = slices.Delete(p.Open, n, n+1)
+		}
+		if answers[i].Unassigned {
+			continue
 		}
 		if p.Last == nil || p.Last.At.Before(t.DueAt) {
 			p.Last = &Last{At: t.DueAt, Outcome: answers[i].Outcome, JobID: answers[i].JobID}
@@ -169,7 +167,7 @@ func (b Book) Answered(ticks []wire.Tick, answers []wire.TickAnswer) Book {
 
 // Refused forgets a due time that the server will never take.
 func (b Book) Refused(t wire.Tick) Book {
-	return b.Answered([]wire.Tick{t}, []wire.TickAnswer{{Outcome: cmp.Or(t.Outcome, wire.OutcomeSkipped)}})
+	return b.Answered([]wire.Tick{t}, []wire.TickAnswer{{Unassigned: true}})
 }
 
 // GaveUp: the job of a due time was not begun here after all, and nothing of it ran. It is open again, and tried here

@@ -351,15 +351,16 @@ func TestARefusedBeginIsTriedLaterAndAskedForWhenTheServerIsBack(t *testing.T) {
 	}
 }
 
-func TestAPolicyThatWentIsForgotten(t *testing.T) {
+func TestAnUnassignedDueTimeIsForgottenAndAPolicyThatWentIsToo(t *testing.T) {
 	r := newRig(t)
 	r.expect(hours(1), "ask 01:00")
 	r.b = r.b.Answered([]wire.Tick{{PolicyID: "p1", DueAt: hours(1)}}, []wire.TickAnswer{{Unassigned: true}})
 	r.f.Asking = false
-	r.expect(hours(9), "")
-	if len(r.b.Policies) != 0 {
-		t.Errorf("got %+v, want no policy", r.b.Policies)
+	r.expect(hours(1.9), "")
+	if r.b.Policies[0].Last != nil {
+		t.Errorf("got last %+v, want none", r.b.Policies[0].Last)
 	}
+	r.expect(hours(2), "ask 02:00")
 	r = newRig(t)
 	r.away()
 	r.at(hours(1))

@@ -56,6 +56,8 @@ type fakeServer struct {
 	ticks    []wire.Tick                // in the order of arrival
 	outcomes map[string]wire.TickAnswer // by the id of the due time's job
 	adopted  []wire.AdoptRequest
+	// notDue is a due time that is refused, and its request with it.
+	notDue time.Time
 	// busy answers so many adopts with 423.
 	busy int
 }
@@ -267,7 +269,11 @@ func (s *fakeServer) handle(name string, r *http.Request, body []byte, f fault) 
 	case "hello":
 		return s.hello(decode[wire.HelloRequest](body))
 	case "ticks":
-		return 200, s.account(decode[wire.TicksRequest](body))
+		r := decode[wire.TicksRequest](body)
+		if slices.ContainsFunc(r.Ticks, func(t wire.Tick) bool { return t.DueAt.Equal(s.notDue) }) {
+			return problemOf(422, "not_due")
+		}
+		return 200, s.account(r)
 	case "adopt":
 		return s.adopt(strings.Split(r.URL.Path, "/")[4], r.Header.Get(wire.HeaderLease), decode[wire.AdoptRequest](body))
 	case "token":

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/http"
 	"sync"
 	"time"
 
@@ -318,7 +319,7 @@ func (s *scheduler) answered(ticks []wire.Tick, reply wire.TicksReply, err error
 	case !Final(err):
 		s.askAfter = s.clockNow().Add(s.backoff(s.attempt, s.t.BackoffCap, err))
 		s.attempt++
-	case client.Code(err) != wire.ProblemInvalid:
+	case !invalid(err):
 		s.log.Error("the server refuses to hear of due times", "error", err)
 		s.askAfter = s.clockNow().Add(askRetry)
 	case len(ticks) > 1:
@@ -332,6 +333,12 @@ func (s *scheduler) answered(ticks []wire.Tick, reply wire.TicksReply, err error
 		s.save()
 		s.status.changed()
 	}
+}
+
+// invalid: the request itself is found wrong, by whatever code. One of its due times is meant.
+func invalid(err error) bool {
+	e, ok := errors.AsType[*client.Error](err)
+	return ok && (e.Status == http.StatusUnprocessableEntity || e.Status == http.StatusBadRequest)
 }
 
 // errHere says that a due time's job is here already.

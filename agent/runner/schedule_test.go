@@ -386,6 +386,50 @@ func TestPolicyThatWentRunsNothing(t *testing.T) {
 	}
 }
 
+// TestADueTimeThatTheServerRefusesIsFoundAndForgotten: the others of its request are not.
+func TestADueTimeThatTheServerRefusesIsFoundAndForgotten(t *testing.T) {
+	s, m := start(t)
+	id, due := m.learns(nil)
+	m.begun(due) // one that nobody knows of: it is asked for
+	m.book(func(book map[string]any) {
+		policy := book["policies"].([]any)[0].(map[string]any)
+		open := policy["open"].([]any)
+		for n := range 5 {
+			open = append([]any{map[string]any{"at": due.Add(-time.Duration(n+1) * 24 * time.Hour), "outcome": "missed", "why": "the machine was off"}}, open...)
+		}
+		policy["open"] = open
+	})
+	bad := due.Add(-72 * time.Hour)
+	s.set(func() { s.notDue = bad })
+	m.boot()
+	m.settled(m.jobAt(id))
+	m.waitFor("all to be told", func() bool { return !strings.Contains(m.read("state/schedule.json"), `"open"`) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.outcomes) != 5 {
+		t.Errorf("got %d outcomes, want 5: all but the refused one", len(s.outcomes))
+	}
+	if _, ok := s.outcomes[wire.TickJobID(testPolicy, testHost, bad)]; ok {
+		t.Error("the refused one has an outcome")
+	}
+}
+
+// TestJobOfATargetUsesWhatRidesOnItsAccept: not the host's own repository.
+func TestJobOfATargetUsesWhatRidesOnItsAccept(t *testing.T) {
+	s, m := start(t)
+	j := s.queue(wire.KindSnapshots, &wire.SnapshotsSpec{})
+	s.set(func() {
+		j.offer.Repository = wire.RepositoryRef{Name: wire.RepositoryTarget}
+		j.secrets = &wire.Secrets{RepositoryURL: "rest:https://elsewhere.example/1", Password: "x"}
+	})
+	m.write("guard.yaml", "version: 1\nrepositories: [{hosts: [here.example]}]\n")
+	m.boot()
+	m.settled(j)
+	if j.result.Error == nil || j.result.Error.Code != wire.CodeGuard || !strings.Contains(j.result.Error.Message, "elsewhere.example") {
+		t.Errorf("got %+v, want the target's location judged", j.result.Error)
+	}
+}
+
 // TestTwoLocalJobsAreAdoptedOneAfterTheOther: the second begins although the first is not adopted; both are, one after the
 // other.
 func TestTwoLocalJobsAreAdoptedOneAfterTheOther(t *testing.T) {
