@@ -6,6 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"restic-manager/agent/planner"
+	"restic-manager/shared/wire"
 )
 
 // TestStatusIsKeptOnAFullDisk: its age tells that the agent lives, also where no new file can be written.
@@ -30,5 +34,26 @@ func TestStatusIsKeptOnAFullDisk(t *testing.T) {
 	}
 	if words.Len() > 0 {
 		t.Errorf("got the words %q, want none: nothing was lost", words.String())
+	}
+}
+
+// TestStatusShowsWhatRunsByItself: each policy with its next due time, the last outcome, and what is in its way; and where
+// the password is.
+func TestStatusShowsWhatRunsByItself(t *testing.T) {
+	now := time.Date(2026, 11, 24, 1, 2, 3, 0, time.Local)
+	s := Status{UpdatedAt: now, Password: PasswordMemory, Policies: []PolicyStatus{
+		{Name: "nightly", NextDueAt: now.Add(time.Hour), Last: &planner.Last{At: now.Add(-time.Hour), Outcome: wire.OutcomeRun}},
+		{Name: "odd", Open: 2, Problem: "the guard said no"},
+	}}
+	text := s.Text(now)
+	for _, want := range []string{"nightly: next 2026-11-24 02:02:03, last 2026-11-24 00:02:03 run", "odd: no next run, 2 due times open; the guard said no", "in memory"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("got %s\nwant %q in it", text, want)
+		}
+	}
+	for _, where := range []string{PasswordHere, PasswordMemory, PasswordDisk, PasswordNot} {
+		if passwordText[where] == "" {
+			t.Errorf("nothing is said of a password %s", where)
+		}
 	}
 }
