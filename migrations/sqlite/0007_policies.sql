@@ -74,8 +74,11 @@ CREATE TABLE ticks (
     recorded_at datetime NOT NULL,
     PRIMARY KEY (policy_id, host_id, due_at)
 );
-CREATE INDEX ticks_host ON ticks (host_id, due_at);
-CREATE INDEX ticks_due ON ticks (due_at);
+-- The list of ticks is in the order of due_at, policy_id, host_id: of all, of a policy, of a host, of an outcome.
+CREATE INDEX ticks_due ON ticks (due_at, policy_id, host_id);
+CREATE INDEX ticks_policy ON ticks (policy_id, due_at, host_id);
+CREATE INDEX ticks_host ON ticks (host_id, due_at, policy_id);
+CREATE INDEX ticks_outcome ON ticks (outcome, due_at, policy_id, host_id);
 
 -- What the agent can do beside its kinds; which schedule the host is to have, and which one its agent has.
 ALTER TABLE hosts ADD COLUMN features text NOT NULL DEFAULT '[]';

@@ -102,6 +102,7 @@ type jobsInput struct {
 	State  []string  `query:"state" maxItems:"10" enum:"queued,accepted,running,succeeded,succeeded_with_issues,failed,canceled,lost,rejected,expired" doc:"States, separated by commas"`
 	Label  string    `query:"label" maxLength:"260" doc:"Of the host: key or key=value"`
 	Search string    `query:"search" maxLength:"256" doc:"Part of the host's name"`
+	Policy string    `query:"policy" doc:"A policy's id"`
 	Before time.Time `query:"before" doc:"Queued before"`
 	After  time.Time `query:"after" doc:"Queued at or after"`
 }
@@ -118,7 +119,10 @@ func (s *Server) listJobs(ctx context.Context, in *jobsInput) (*jobsOutput, erro
 	if in.Host != "" && !wire.IsUUID(in.Host) {
 		in.Host = nobody
 	}
-	f := fleet.JobFilter{HostID: in.Host, Kind: in.Kind, Label: in.Label, Search: in.Search, Before: given(in.Before), After: given(in.After)}
+	if in.Policy != "" && !wire.IsUUID(in.Policy) {
+		in.Policy = nobody
+	}
+	f := fleet.JobFilter{HostID: in.Host, Policy: in.Policy, Kind: in.Kind, Label: in.Label, Search: in.Search, Before: given(in.Before), After: given(in.After)}
 	for _, state := range in.State {
 		f.States = append(f.States, wire.State(state))
 	}

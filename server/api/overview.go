@@ -19,11 +19,12 @@ type HostQuery struct {
 	Version    string   `query:"version" maxLength:"80" doc:"The agent's, exactly"`
 	OlderThan  int64    `query:"older_than_seconds" minimum:"0" doc:"The last success is older, or there is none"`
 	NewerThan  int64    `query:"newer_than_seconds" minimum:"0" doc:"The last success is newer"`
+	Policy     string   `query:"policy" maxLength:"36" doc:"A policy's id: it applies to the host; none: no enabled policy runs there"`
 	Group      string   `query:"group" maxLength:"128" doc:"A label's key: by its values; hosts without it come last"`
 }
 
 func (q HostQuery) filter() fleet.HostFilter {
-	f := fleet.HostFilter{Statuses: q.Status, Search: q.Search, Label: q.Label, Version: q.Version,
+	f := fleet.HostFilter{Statuses: q.Status, Search: q.Search, Label: q.Label, Version: q.Version, Policy: q.Policy,
 		OlderThan: seconds(q.OlderThan), NewerThan: seconds(q.NewerThan)}
 	for _, p := range q.Protection {
 		f.Protections = append(f.Protections, fleet.Protection(p))

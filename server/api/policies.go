@@ -153,3 +153,33 @@ func (s *Server) listTicks(ctx context.Context, in *ticksInput) (*ticksOutput, e
 		Since: given(in.Since), Until: given(in.Until)}, in.page())
 	return &ticksOutput{p}, err
 }
+
+type planPolicyInput struct {
+	Body struct {
+		ID      string      `json:"id,omitempty" doc:"Of the policy that is to be changed; left out: a new one"`
+		Name    string      `json:"name" maxLength:"128"`
+		Enabled *bool       `json:"enabled,omitempty" doc:"Left out: yes"`
+		Spec    policy.Spec `json:"spec"`
+	} `nameHint:"PlanPolicy"`
+}
+
+type planOutput struct{ Body policy.Plan }
+
+func (s *Server) planPolicy(ctx context.Context, in *planPolicyInput) (*planOutput, error) {
+	d := policy.Draft{Name: in.Body.Name, Enabled: in.Body.Enabled == nil || *in.Body.Enabled, Spec: in.Body.Spec}
+	p, err := s.o.Policies.Plan(ctx, in.Body.ID, d)
+	return &planOutput{p}, err
+}
+
+type fleetCalendarInput struct {
+	Days      int `query:"days" minimum:"1" maximum:"366" default:"30" doc:"So many days up to today"`
+	Ahead     int `query:"ahead_hours" minimum:"0" maximum:"168" default:"48" doc:"So many hours from this one on"`
+	UTCOffset int `query:"utc_offset_minutes" minimum:"-840" maximum:"840" doc:"How far the days' midnight is ahead of UTC's"`
+}
+
+type fleetCalendarOutput struct{ Body policy.FleetCalendar }
+
+func (s *Server) getFleetCalendar(ctx context.Context, in *fleetCalendarInput) (*fleetCalendarOutput, error) {
+	c, err := s.o.Policies.Calendar(ctx, in.Days, in.Ahead, time.Duration(in.UTCOffset)*time.Minute)
+	return &fleetCalendarOutput{c}, err
+}

@@ -35,11 +35,8 @@ const (
 // days' midnight is ahead of UTC's.
 func (s *Store) Calendar(ctx context.Context, hostID string, days int, offset time.Duration) (Calendar, error) {
 	c := Calendar{Days: []CalendarDay{}}
-	if days < 1 || days > maxCalendarDays {
-		return c, fault.Invalidf("days: give 1 to %d", maxCalendarDays)
-	}
-	if offset.Abs() > maxUTCOffset {
-		return c, fault.Invalidf("utc_offset_minutes: give -840 to 840")
+	if err := checkCalendar(days, offset); err != nil {
+		return c, err
 	}
 	if !wire.IsUUID(hostID) {
 		return c, errNoHost
@@ -56,18 +53,9 @@ func (s *Store) Calendar(ctx context.Context, hostID string, days int, offset ti
 	if len(known) == 0 {
 		return c, errNoHost
 	}
-	today := now.Add(offset).Truncate(24 * time.Hour)
-	first := database.Truncate(today.AddDate(0, 0, 1-days).Add(-offset))
-	day := "strftime('%Y-%m-%d', jobs.ended_at, @shift)"
-	shift := any(fmt.Sprintf("%+d minutes", int(offset.Minutes())))
-	if s.db.Postgres() {
-		day, shift = "to_char(jobs.ended_at AT TIME ZONE 'UTC' + CAST(@shift AS interval), 'YYYY-MM-DD')", fmt.Sprintf("%d minutes", int(offset.Minutes()))
-	}
-	query := `SELECT date, sum(CASE WHEN state = 'succeeded' THEN 1 ELSE 0 END) AS succeeded,
-			sum(CASE WHEN state = 'succeeded_with_issues' THEN 1 ELSE 0 END) AS succeeded_with_issues,
-			sum(CASE WHEN state IN ('failed', 'lost', 'rejected', 'expired') THEN 1 ELSE 0 END) AS failed,
-			sum(CASE WHEN state = 'canceled' THEN 1 ELSE 0 END) AS canceled
-		FROM (SELECT ` + day + ` AS date, jobs.state FROM jobs WHERE jobs.host_id = @host AND ` + realBackup + `
+	first := firstDay(now, days, offset)
+	day, shift := DayColumn(s.db.Postgres(), "jobs.ended_at", offset)
+	query := countDays + `(SELECT ` + day + ` AS date, jobs.state FROM jobs WHERE jobs.host_id = @host AND ` + realBackup + `
 			AND jobs.ended_at IS NOT NULL AND jobs.ended_at >= @first) x
 		GROUP BY date ORDER BY date`
 	err = db.Raw(query, map[string]any{"host": hostID, "first": first, "shift": shift}).Scan(&c.Days).Error
@@ -75,4 +63,57 @@ func (s *Store) Calendar(ctx context.Context, hostID string, days int, offset ti
 		return c, fmt.Errorf("count the backups of host %s: %w", hostID, err)
 	}
 	return c, nil
+}
+
+// countDays begins a query that counts (date, state) rows by their date.
+const countDays = `SELECT date, sum(CASE WHEN state = 'succeeded' THEN 1 ELSE 0 END) AS succeeded,
+		sum(CASE WHEN state = 'succeeded_with_issues' THEN 1 ELSE 0 END) AS succeeded_with_issues,
+		sum(CASE WHEN state IN ('failed', 'lost', 'rejected', 'expired') THEN 1 ELSE 0 END) AS failed,
+		sum(CASE WHEN state = 'canceled' THEN 1 ELSE 0 END) AS canceled
+	FROM `
+
+func checkCalendar(days int, offset time.Duration) error {
+	if days < 1 || days > maxCalendarDays {
+		return fault.Invalidf("days: give 1 to %d", maxCalendarDays)
+	}
+	if offset.Abs() > maxUTCOffset {
+		return fault.Invalidf("utc_offset_minutes: give -840 to 840")
+	}
+	return nil
+}
+
+// firstDay is the midnight at which so many days up to today begin.
+func firstDay(now time.Time, days int, offset time.Duration) time.Time {
+	today := now.Add(offset).Truncate(24 * time.Hour)
+	return database.Truncate(today.AddDate(0, 0, 1-days).Add(-offset))
+}
+
+// DayColumn is the day of a column's time in SQL, and its argument @shift: days whose midnight is so far ahead of UTC's.
+func DayColumn(postgres bool, column string, offset time.Duration) (sql, shift string) {
+	if postgres {
+		return "to_char(" + column + " AT TIME ZONE 'UTC' + CAST(@shift AS interval), 'YYYY-MM-DD')", fmt.Sprintf("%d minutes", int(offset.Minutes()))
+	}
+	return "strftime('%Y-%m-%d', " + column + ", @shift)", fmt.Sprintf("%+d minutes", int(offset.Minutes()))
+}
+
+// EndedBackups counts the backups of the whole fleet by the day of their end, as Calendar does those of a host. first is
+// when the days begin.
+func (s *Store) EndedBackups(ctx context.Context, days int, offset time.Duration) (list []CalendarDay, first time.Time, err error) {
+	if err := checkCalendar(days, offset); err != nil {
+		return nil, first, err
+	}
+	now, err := s.db.Now(ctx)
+	if err != nil {
+		return nil, first, err
+	}
+	first = firstDay(now, days, offset)
+	day, shift := DayColumn(s.db.Postgres(), "jobs.ended_at", offset)
+	// A job that ended since then was queued in the weeks before at the earliest: it waits and runs no longer.
+	query := countDays + "(SELECT " + day + " AS date, jobs.state FROM jobs WHERE jobs.id >= @oldest AND " + realBackup + `
+		AND jobs.ended_at IS NOT NULL AND jobs.ended_at >= @first) x GROUP BY date ORDER BY date`
+	oldest := database.FirstIDAt(first.Add(-maxTTL - maxTimeLimit))
+	if err := s.db.Read(ctx).Raw(query, map[string]any{"first": first, "oldest": oldest, "shift": shift}).Scan(&list).Error; err != nil {
+		return nil, first, fmt.Errorf("count the backups of the fleet: %w", err)
+	}
+	return list, first, nil
 }

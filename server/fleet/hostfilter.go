@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"restic-manager/server/fault"
+	"restic-manager/shared/wire"
 )
 
 // HostFilter narrows a list of hosts; empty fields do not.
@@ -17,7 +18,15 @@ type HostFilter struct {
 	Version     string        // of the agent, exactly
 	OlderThan   time.Duration // the last success is older, or there is none
 	NewerThan   time.Duration // the last success is newer
+	Policy      string        // a policy's id: it applies to the host; NoPolicy
 }
+
+// NoPolicy as HostFilter.Policy finds the hosts that nothing backs up by itself.
+const NoPolicy = "none"
+
+// unprotected is the condition on hosts h that no enabled policy runs there.
+const unprotected = `h.revoked_at IS NULL AND NOT EXISTS (SELECT 1 FROM assignments a JOIN policies p ON p.id = a.policy_id
+	WHERE a.host_id = h.id AND a.problem = '' AND p.enabled)`
 
 var hostStatuses = []string{"never_seen", "online", "offline", "revoked"}
 
@@ -67,6 +76,14 @@ func (f HostFilter) conditions(postgres bool, at time.Time) (where []string, arg
 	}
 	if f.NewerThan > 0 {
 		add("h.last_success_at >= @newer", "newer", at.Add(-f.NewerThan))
+	}
+	switch {
+	case f.Policy == NoPolicy:
+		where = append(where, unprotected)
+	case wire.IsUUID(f.Policy):
+		add("EXISTS (SELECT 1 FROM assignments a WHERE a.host_id = h.id AND a.policy_id = @policy)", "policy", f.Policy)
+	case f.Policy != "":
+		return nil, nil, fault.Invalidf("policy: give a policy's id, or %s", NoPolicy)
 	}
 	return where, args, nil
 }

@@ -18,9 +18,11 @@ type Job struct {
 	State      wire.State         `json:"state"`
 	Spec       json.RawMessage    `json:"spec"`
 	Repository wire.RepositoryRef `json:"repository"`
-	Target     *JobTarget         `json:"target,omitempty" doc:"The repository it is about in place of the host's own"`
 	RetryOf    *string            `json:"retry_of,omitempty"`
 	CreatedBy  string             `json:"created_by"`
+	Policy     *JobPolicy         `json:"policy,omitempty" doc:"The policy it is of"`
+	DueAt      *time.Time         `json:"due_at,omitempty" doc:"The due time of its policy that it stands for"`
+	Target     *JobTarget         `json:"target,omitempty" doc:"The repository it is about in place of the host's own"`
 
 	Error         *wire.JobError `json:"error,omitempty"`
 	ExitCode      *int           `json:"exit_code,omitempty"`
@@ -52,6 +54,12 @@ type Job struct {
 	Waiting     *Waiting `json:"waiting,omitempty" doc:"Why a queued job does not run yet; of one job only"`
 
 	LateReport bool `json:"late_report"` // a result other than the one shown came after the end
+}
+
+// JobPolicy names the policy of a job; the name is empty when the policy is gone.
+type JobPolicy struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
 }
 
 // NewJob asks for one job.
@@ -91,6 +99,7 @@ type JobFilter struct {
 	After  *time.Time // queued at or after
 	Label  string     // of the host: key, or key=value
 	Search string     // part of the host's name or hostname, in any case
+	Policy string     // the policy's id
 }
 
 // SweepReport counts what one sweep changed.

@@ -17,16 +17,18 @@ type shownJob struct {
 	HostName    string `gorm:"column:host_name"`
 	HostRepoID  string `gorm:"column:host_repository_id"`
 	ServerHeld  bool   `gorm:"column:server_held"`
-	TargetName  string `gorm:"column:target_name"`
 	NextLine    int64  `gorm:"column:next_line"`
 	LogComplete bool   `gorm:"column:log_complete"`
 	LogProblem  string `gorm:"column:log_problem"`
+	PolicyName  string `gorm:"column:policy_name"`
+	TargetName  string `gorm:"column:target_name"`
 }
 
 // listColumns leave out what may be large.
 const listColumns = ruleColumns + `, jobs.spec, jobs.retry_of, jobs.created_by, jobs.reported_at, jobs.skew_seconds, jobs.agent_started_at,
 	jobs.agent_ended_at, jobs.elapsed_seconds, jobs.exit_code, jobs.progress, jobs.progress_at, jobs.summary, jobs.issues_dropped,
-	jobs.log_lines, jobs.log_sha256, hosts.name AS host_name, coalesce(hosts.repository_id, '') AS host_repository_id,
+	jobs.log_lines, jobs.log_sha256, jobs.policy_id, jobs.due_at,
+	coalesce((SELECT p.name FROM policies p WHERE p.id = jobs.policy_id), '') AS policy_name, hosts.name AS host_name, coalesce(hosts.repository_id, '') AS host_repository_id,
 	EXISTS (SELECT 1 FROM host_repositories r WHERE r.host_id = hosts.id) AS server_held, coalesce(targets.name, '') AS target_name,
 	coalesce(logs.next_line, 1) AS next_line, coalesce(logs.complete, false) AS log_complete, coalesce(logs.problem, '') AS log_problem`
 
@@ -83,6 +85,9 @@ func (r shownJob) job() (Job, error) {
 	}
 	if t := w.about(); t.SettingID != "" {
 		j.Target = &JobTarget{SettingID: t.SettingID, Name: r.TargetName, HostID: t.HostID}
+	}
+	if w.PolicyID != nil {
+		j.Policy, j.DueAt = &JobPolicy{ID: *w.PolicyID, Name: r.PolicyName}, inUTC(w.DueAt)
 	}
 	if w.ErrorCode != "" {
 		j.Error = &wire.JobError{Code: w.ErrorCode, Message: w.ErrorMessage}

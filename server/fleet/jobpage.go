@@ -83,6 +83,9 @@ func (f JobFilter) check() error {
 	if f.HostID != "" && !wire.IsUUID(f.HostID) {
 		return errNoHost
 	}
+	if f.Policy != "" && !wire.IsUUID(f.Policy) {
+		return fault.Invalidf("policy: give a policy's id")
+	}
 	if f.Kind != "" {
 		if _, err := wire.NewSpec(f.Kind); err != nil {
 			return fault.Invalidf("%v", err)
@@ -132,6 +135,9 @@ func (f JobFilter) stretches(within stretch) (list []stretch) {
 	case f.HostID != "":
 		also, args := f.also()
 		add("jobs.host_id = ?"+also, append([]any{f.HostID}, args...)...)
+	case f.Policy != "":
+		also, args := f.also()
+		add("1 = 1"+also, args...)
 	case f.Kind != "":
 		states := f.States
 		if len(states) == 0 {
@@ -153,6 +159,9 @@ func (f JobFilter) stretches(within stretch) (list []stretch) {
 // also is the condition on the jobs of one host. It is none that an index serves: to find those of a state among a host's
 // hundred, PostgreSQL would read all of that state.
 func (f JobFilter) also() (where string, args []any) {
+	if f.Policy != "" {
+		where, args = " AND jobs.policy_id = ?", []any{f.Policy}
+	}
 	if f.Kind != "" {
 		where, args = where+" AND jobs.kind || '' = ?", append(args, f.Kind)
 	}

@@ -22,6 +22,7 @@ type Overview struct {
 	Jobs           OpenJobCounts  `json:"jobs"`
 	Attention      []Attention    `json:"attention" doc:"Hosts that need somebody, each with the worst of its reasons; the worst first, 50 at most"`
 	AttentionTotal int64          `json:"attention_total"`
+	Unprotected    int64          `json:"unprotected_count" doc:"Hosts, revoked ones apart, at which no enabled policy runs"`
 	Groups         []HostGroup    `json:"groups,omitempty" doc:"By the value of the label that group names, 200 at most; value is empty for hosts without it, which come last"`
 	Labels         []LabelCounts  `json:"labels" doc:"Labels of the hosts that match the filter but for its label; 50 keys with 100 values at most"`
 	Versions       []VersionHosts `json:"versions" doc:"Agents of the hosts that match the filter but for its version"`
@@ -192,6 +193,10 @@ func (s *Store) countHosts(db *gorm.DB, o *Overview, hosts string, args map[stri
 		if n := statuses[r.Status]; n != nil {
 			*n += r.Count
 		}
+	}
+	query = "SELECT count(*) FROM (SELECT h.id FROM hosts h" + hosts + ") x JOIN hosts h ON h.id = x.id WHERE " + unprotected
+	if err := db.Raw(query, named(query, args)...).Scan(&o.Unprotected).Error; err != nil {
+		return err
 	}
 	query = `SELECT coalesce(sum(CASE WHEN jobs.state = 'queued' THEN 1 ELSE 0 END), 0) AS queued,
 		coalesce(sum(CASE WHEN jobs.state = 'queued' THEN 0 ELSE 1 END), 0) AS running

@@ -101,13 +101,10 @@ func (s *Store) Ticks(ctx context.Context, f TickFilter, p fleet.Page) (TickPage
 		if !wire.IsUUID(at.Policy) || !wire.IsUUID(at.Host) {
 			return page, errCursor
 		}
-		due := database.Truncate(at.DueAt)
-		// The first condition is for the index, the second for those of one moment.
-		add("t.due_at <= ?", due)
-		add("(t.due_at < ? OR t.policy_id > ? OR t.policy_id = ? AND t.host_id > ?)", due, at.Policy, at.Policy, at.Host)
+		add("(t.due_at, t.policy_id, t.host_id) < (?, ?, ?)", database.Truncate(at.DueAt), at.Policy, at.Host)
 	}
 	var rows []shownTick
-	err := s.db.Read(ctx).Raw("SELECT "+tickColumns+fromTicks+" WHERE "+strings.Join(where, " AND ")+" ORDER BY t.due_at DESC, t.policy_id, t.host_id LIMIT ?",
+	err := s.db.Read(ctx).Raw("SELECT "+tickColumns+fromTicks+" WHERE "+strings.Join(where, " AND ")+" ORDER BY t.due_at DESC, t.policy_id DESC, t.host_id DESC LIMIT ?",
 		append(args, pageSize(p)+1)...).Scan(&rows).Error
 	if err != nil {
 		return page, fmt.Errorf("list ticks: %w", err)

@@ -398,6 +398,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/fleet/calendar": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How the fleet's backups went, day by day, and what is due in the next hours */
+        get: operations["getFleetCalendar"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/hosts": {
         parameters: {
             query?: never;
@@ -826,6 +843,23 @@ export interface paths {
         get: operations["listPolicyVersions"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/policies/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What saving a policy would do; nothing is written */
+        post: operations["planPolicy"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1430,6 +1464,12 @@ export interface components {
             /** @description As restic's --repo, without a password in it; {host} in its path gives each host a folder of its own */
             url: string;
         };
+        DueHour: {
+            /** Format: date-time */
+            at: string;
+            /** Format: int64 */
+            count: number;
+        };
         Empty: Record<string, never>;
         EnrollmentSecret: {
             /** Format: date-time */
@@ -1530,6 +1570,32 @@ export interface components {
             /** @enum {string} */
             state: "queued" | "accepted" | "running" | "succeeded" | "succeeded_with_issues" | "failed" | "canceled" | "lost" | "rejected" | "expired";
             summary?: components["schemas"]["Summary"];
+        };
+        FleetCalendar: {
+            /** @description The oldest first; days without anything are left out */
+            days: components["schemas"]["FleetDay"][];
+            /** @description By the hour, from this one on; hours in which nothing is due are left out */
+            due: components["schemas"]["DueHour"][];
+        };
+        FleetDay: {
+            /** Format: date */
+            date: string;
+            /**
+             * Format: int64
+             * @description Lost, rejected and expired ones too
+             */
+            failed: number;
+            /**
+             * Format: int64
+             * @description Succeeded with issues
+             */
+            issues: number;
+            /** Format: int64 */
+            missed: number;
+            /** Format: int64 */
+            skipped: number;
+            /** Format: int64 */
+            succeeded: number;
         };
         ForgetSpec: {
             dry_run?: boolean;
@@ -1710,6 +1776,10 @@ export interface components {
             problem: string;
             why: string;
         };
+        HostRef: {
+            id: string;
+            name: string;
+        };
         HostRepository: {
             /** @description Names of the environment keys that are set */
             env_keys: string[];
@@ -1758,6 +1828,11 @@ export interface components {
             created_by: string;
             /** Format: date-time */
             disconnected_since?: string;
+            /**
+             * Format: date-time
+             * @description The due time of its policy that it stands for
+             */
+            due_at?: string;
             /** Format: double */
             elapsed_seconds?: number;
             /** Format: date-time */
@@ -1784,6 +1859,8 @@ export interface components {
             log_problem?: string;
             /** Format: int64 */
             log_received: number;
+            /** @description The policy it is of */
+            policy?: components["schemas"]["JobPolicy"];
             progress?: components["schemas"]["Progress"];
             /** Format: date-time */
             progress_at?: string;
@@ -1810,6 +1887,10 @@ export interface components {
         JobError: {
             code: string;
             message: string;
+        };
+        JobPolicy: {
+            id: string;
+            name: string;
         };
         JobRef: {
             id: string;
@@ -2027,8 +2108,44 @@ export interface components {
             /** @description Labels of the hosts that match the filter but for its label; 50 keys with 100 values at most */
             labels: components["schemas"]["LabelCounts"][];
             server_version: string;
+            /**
+             * Format: int64
+             * @description Hosts, revoked ones apart, at which no enabled policy runs
+             */
+            unprotected_count: number;
             /** @description Agents of the hosts that match the filter but for its version */
             versions: components["schemas"]["VersionHosts"][];
+        };
+        PlanHosts: {
+            added: components["schemas"]["HostRef"][];
+            /** Format: int64 */
+            added_count: number;
+            /** Format: int64 */
+            kept: number;
+            /** Format: int64 */
+            problem_count: number;
+            /** @description Hosts at which it would not run */
+            problems: components["schemas"]["PlanProblem"][];
+            removed: components["schemas"]["HostRef"][];
+            /** Format: int64 */
+            removed_count: number;
+        };
+        PlanPolicy: {
+            /** @description Left out: yes */
+            enabled?: boolean;
+            /** @description Of the policy that is to be changed; left out: a new one */
+            id?: string;
+            name: string;
+            spec: components["schemas"]["PolicySpec"];
+        };
+        PlanProblem: {
+            host: components["schemas"]["HostRef"];
+            problem: string;
+        };
+        PlanRun: {
+            /** Format: date-time */
+            at: string;
+            host: components["schemas"]["HostRef"];
         };
         Policies: {
             policies: components["schemas"]["Policy"][];
@@ -2100,6 +2217,14 @@ export interface components {
             skipped: number;
             /** Format: int64 */
             succeeded: number;
+        };
+        PolicyPlan: {
+            /** @description What differs from the policy as it is; of a new one, all that is set */
+            changes: components["schemas"]["PolicyChange"][];
+            hosts: components["schemas"]["PlanHosts"];
+            /** @description The first ten */
+            next_runs: components["schemas"]["PlanRun"][];
+            warnings: string[];
         };
         PolicyRef: {
             enabled: boolean;
@@ -3599,6 +3724,8 @@ export interface operations {
                 newer_than_seconds?: number;
                 /** @description The last success is older, or there is none */
                 older_than_seconds?: number;
+                /** @description A policy's id: it applies to the host; none: no enabled policy runs there */
+                policy?: string;
                 /** @description Protections, separated by commas */
                 protection?: ("failing" | "never_backed_up" | "at_risk" | "protected" | "revoked")[];
                 /** @description Part of a name */
@@ -3634,6 +3761,42 @@ export interface operations {
             };
         };
     };
+    getFleetCalendar: {
+        parameters: {
+            query?: {
+                /** @description So many hours from this one on */
+                ahead_hours?: number;
+                /** @description So many days up to today */
+                days?: number;
+                /** @description How far the days' midnight is ahead of UTC's */
+                utc_offset_minutes?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FleetCalendar"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listHosts: {
         parameters: {
             query?: {
@@ -3649,6 +3812,8 @@ export interface operations {
                 /** @description The last success is older, or there is none */
                 older_than_seconds?: number;
                 order?: "asc" | "desc";
+                /** @description A policy's id: it applies to the host; none: no enabled policy runs there */
+                policy?: string;
                 /** @description Protections, separated by commas */
                 protection?: ("failing" | "never_backed_up" | "at_risk" | "protected" | "revoked")[];
                 /** @description Part of a name */
@@ -4149,6 +4314,8 @@ export interface operations {
                 /** @description Of the host: key or key=value */
                 label?: string;
                 limit?: number;
+                /** @description A policy's id */
+                policy?: string;
                 /** @description Part of the host's name */
                 search?: string;
                 /** @description States, separated by commas */
@@ -4803,6 +4970,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PolicyVersions"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    planPolicy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlanPolicy"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyPlan"];
                 };
             };
             /** @description Error */
