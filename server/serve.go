@@ -163,7 +163,7 @@ func assembleOn(ctx context.Context, db *database.DB, s *config.Settings, log *s
 	if err != nil {
 		return nil, err
 	}
-	p.keeper = keeper.New(log, keeper.Duties(f, p.access, log, p.api.CountViolations)...)
+	p.keeper = keeper.New(log, keeper.Duties(f, policies, p.access, log, p.api.CountViolations)...)
 	return p, nil
 }
 

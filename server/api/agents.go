@@ -90,7 +90,7 @@ func reply(c echo.Context, code int, v any) error {
 // needsLease names the calls that carry their lease in the header.
 func (r *Route) needsLease() bool {
 	last := r.Path[strings.LastIndexByte(r.Path, '/')+1:]
-	return last == "start" || last == "log" || last == "progress" || last == "finish"
+	return last == "start" || last == "adopt" || last == "log" || last == "progress" || last == "finish"
 }
 
 func (x *exchange) caller(c echo.Context) (caller, error) {
@@ -164,6 +164,14 @@ func (s *Server) startJob(ctx context.Context, who caller, in wire.StartRequest)
 		return wire.Empty{}, fault.Invalidf("repository_id: give restic's own id, 64 hex digits, or leave it out")
 	}
 	return wire.Empty{}, s.o.Fleet.Start(ctx, who.host, who.job, who.lease, in)
+}
+
+func (s *Server) adoptJob(ctx context.Context, who caller, in wire.AdoptRequest) (wire.Empty, error) {
+	return wire.Empty{}, s.o.Fleet.Adopt(ctx, who.host, who.job, who.lease, in)
+}
+
+func (s *Server) recordTicks(ctx context.Context, who caller, in wire.TicksRequest) (wire.TicksReply, error) {
+	return s.o.Policies.RecordTicks(ctx, who.host, in)
 }
 
 func (s *Server) resumeJob(ctx context.Context, who caller, in wire.ResumeRequest) (wire.ResumeReply, error) {

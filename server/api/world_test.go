@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"restic-manager/server/access"
 	"restic-manager/server/database"
@@ -110,6 +111,16 @@ func (w *world) policy() string {
 	return p.ID
 }
 
+// due is a policy for the host that is due every minute, and the due time that has just come.
+func (w *world) due(a *agent) (policyID string, due time.Time) {
+	w.t.Helper()
+	var p struct{ ID string }
+	body := strings.Replace(strings.Replace(policyBody(w.name("minutely")), nobody, a.id, 1), "30 2 * * *", "* * * * *", 1)
+	w.must(request{method: "POST", path: "/api/policies", as: w.admin, body: body}, &p)
+	w.clock.turn(time.Minute)
+	return p.ID, w.clock.now().UTC().Truncate(time.Minute)
+}
+
 // listing is a token that the agent drew, and its job.
 func (w *world) listing(j *running) string {
 	w.t.Helper()
@@ -185,6 +196,18 @@ func (w *world) ofAgent(row *Route) (q request, id string) {
 	case "startJob":
 		j := a.accepted(w.admin)
 		q.as, id = j.as, j.id
+	case "recordTicks":
+		p, due := w.due(a)
+		id = p
+		q.body = toJSON(w.t, wire.TicksRequest{Ticks: []wire.Tick{{PolicyID: p, DueAt: due}}})
+	case "adoptJob":
+		p, due := w.due(a)
+		id = wire.TickJobID(p, a.id, due)
+		lease := hexOf(16)
+		q.as = principal(maps.Clone(map[string][]string(a.as)))
+		q.as[wire.HeaderLease] = []string{lease}
+		q.body = toJSON(w.t, wire.AdoptRequest{PolicyID: p, PolicyVersion: 1, DueAt: due, Kind: wire.KindBackup, Spec: []byte(`{"paths":["/a"]}`),
+			StartNonce: hexOf(16), Repository: wire.RepositoryLocal, TimeLimitSeconds: 3600, StartedAt: due})
 	case "resumeJob":
 		j := a.running(w.admin)
 		q.as, id = j.as, j.id

@@ -20,6 +20,9 @@ type Hooks struct {
 	// Schedule is what a host is to do by itself; the secrets of its repository are added here. nil: nothing is known of
 	// schedules.
 	Schedule func(ctx context.Context, hostID string) (*wire.Schedule, error)
+	// Adopted is asked, in the transaction that has the host locked, before a job is taken that an agent began by
+	// itself; an error refuses it. nil: none is taken.
+	Adopted func(tx *database.Tx, hostID string, r wire.AdoptRequest) error
 }
 
 // Use sets the hooks that are not nil.
@@ -32,6 +35,9 @@ func (s *Store) Use(h Hooks) {
 	}
 	if h.Schedule != nil {
 		s.hooks.Schedule = h.Schedule
+	}
+	if h.Adopted != nil {
+		s.hooks.Adopted = h.Adopted
 	}
 }
 

@@ -25,7 +25,7 @@ const (
 
 // invariant is a promise of the tables as a query that must find nothing; it gives one text per broken row.
 // @newest and @few are ids of jobs: the checks begin with them. @since is the time that the audit trail is read
-// from.
+// from, @ticks how many of the newest due times are looked at.
 type invariant struct{ rule, query string }
 
 // brokenJobs finds jobs that meet the condition among the newest and those that are open, or hold, still: each by
@@ -69,6 +69,14 @@ var invariants = []invariant{
 		`(state = 'queued' AND (holding OR lease <> '' OR repository_name <> ''))
 		OR (state IN ('accepted', 'running') AND hold <> 'none' AND NOT holding AND hold_released_at IS NULL)
 		OR (ended_at IS NOT NULL AND holding AND NOT (state = 'lost' AND error_code = 'host_revoked'))`)},
+	// One that was fetched and came back may meet the one that was queued meanwhile.
+	{"J3 one queued job per host, policy and kind", `SELECT 'host ' || host_id || ' has ' || count(*) || ' queued jobs of policy ' || policy_id FROM jobs
+		WHERE state = 'queued' AND policy_id IS NOT NULL AND target_setting IS NULL AND expires_at > @now AND delivery = 1 GROUP BY host_id, policy_id, kind HAVING count(*) > 1`},
+	{"T1 a due time that was run names its job", `SELECT 'policy ' || policy_id || ' at host ' || host_id || ', due ' || due_at FROM (
+		SELECT * FROM ticks WHERE outcome = 'run' ORDER BY due_at DESC LIMIT @ticks) t
+		WHERE job_id IS NULL OR NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = t.job_id AND jobs.host_id = t.host_id)`},
+	{"T1 a due time up to which all is accounted for has its outcome", `SELECT 'policy ' || a.policy_id || ' at host ' || a.host_id || ' is accounted for until ' || a.accounted_until || ', next due ' || a.next_due_at
+		FROM assignments a WHERE a.next_due_at <= a.accounted_until`},
 	{"J4 a revoked host has no open job", `SELECT 'job ' || jobs.id || ' is ' || jobs.state FROM jobs JOIN hosts ON hosts.id = jobs.host_id
 		WHERE hosts.revoked_at IS NOT NULL AND jobs.state IN ('queued', 'accepted', 'running')`},
 	{"L1 a complete log has every line", `SELECT 'log of job ' || job_id || ': next line ' || next_line || ' of ' || coalesce(jobs.log_lines, -1) FROM logs
@@ -129,7 +137,7 @@ func (i invariant) arguments(bounds map[string]any) []any {
 
 // bounds are what the queries begin with.
 func bounds(db *gorm.DB, now time.Time) (map[string]any, error) {
-	bounds := map[string]any{"since": now.Add(-auditWindow), "lists": newestLists}
+	bounds := map[string]any{"since": now.Add(-auditWindow), "lists": newestLists, "ticks": newestJobs, "now": now}
 	for name, n := range map[string]int{"newest": newestJobs, "few": newestLogs} {
 		var ids []string
 		if err := db.Raw("SELECT id FROM jobs ORDER BY id DESC LIMIT 1 OFFSET ?", n-1).Scan(&ids).Error; err != nil {

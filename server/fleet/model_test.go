@@ -139,6 +139,7 @@ type world struct {
 	past  map[string][]string // leases that a job had
 	marks map[string]string   // by host and process: the mark it was given last
 	seq   int64
+	dues  int // due times that there were
 	trace strings.Builder
 }
 

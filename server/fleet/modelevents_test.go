@@ -56,6 +56,8 @@ var modelEvents = []modelEvent{
 	{"accept", 10, accept},
 	{"start", 8, start},
 	{"resume", 6, resume},
+	{"due", 8, due},
+	{"adopt", 12, adopt},
 	{"append", 4, func(w *world, p [6]uint32) string {
 		host, id, lease, ok := w.named(p)
 		if !ok {
@@ -403,4 +405,51 @@ func finish(w *world, p [6]uint32) string {
 	return w.all(func(p peer) string {
 		return fmt.Sprint(host, id, lease, string(body)) + outcome(p.Finish(host, id, lease, body, r))
 	})
+}
+
+// modelPolicies are two that may be due at any host.
+var modelPolicies = []string{"0190a000-0000-7000-9000-000000000001", "0190a000-0000-7000-9000-000000000002"}
+
+// tick is a due time that was never before, or one of the last few.
+func (w *world) tick(host string, policy, n uint32) (id string, r wire.AdoptRequest) {
+	r.PolicyID = modelPolicies[policy%2]
+	if n%3 > 0 || w.dues == 0 {
+		w.dues++
+		n = 0
+	}
+	r.DueAt = time.Date(2026, 3, 1, 0, w.dues-int(n/3)%min(w.dues, 4), 0, 0, time.UTC)
+	return wire.TickJobID(r.PolicyID, host, r.DueAt), r
+}
+
+// due is a due time of a policy: its job is queued, or one that is queued stands for it.
+func due(w *world, p [6]uint32) string {
+	host := w.host(p[0])
+	id, r := w.tick(host, p[1], 1)
+	n := NewJob{HostID: host, Kind: wire.KindBackup, Spec: &wire.BackupSpec{Paths: []string{fmt.Sprint("/data/", p[2]%3)}},
+		PolicyID: r.PolicyID, ID: id, DueAt: r.DueAt}
+	return w.all(func(p peer) string {
+		id, created, err := p.Create(n)
+		return fmt.Sprint(host, created) + outcome(id, err)
+	})
+}
+
+// adopt is a due time whose job the agent began by itself: one that the server knows nothing of, or one that is queued,
+// or has begun, or was adopted before.
+func adopt(w *world, p [6]uint32) string {
+	host := w.host(p[0])
+	id, r := w.tick(host, p[1], p[2])
+	r.Kind, r.Spec, r.TimeLimitSeconds = wire.KindBackup, mustJSON(&wire.BackupSpec{Paths: []string{"/data/0"}}), 3600
+	r.Repository, r.RepositoryID = wire.RepositoryLocal, []string{"", repo(1), repo(1), repo(2)}[p[3]%4]
+	if p[3]/4%4 == 0 {
+		r.Repository = wire.RepositoryServer
+	}
+	lease := w.lease(id)
+	r.StartNonce = lease
+	if j, ok := w.store.Job(id); ok && p[4]%3 > 0 && j.Lease != "" && j.StartNonce != "" { // once more
+		lease, r.StartNonce = j.Lease, j.StartNonce
+	}
+	if p[5]%16 == 0 {
+		id = w.job(p[5] / 16) // of another due time
+	}
+	return w.all(func(p peer) string { return fmt.Sprint(host, id, lease) + outcome(nil, p.Adopt(host, id, lease, r)) })
 }

@@ -31,6 +31,7 @@ type peer interface {
 	Poll(host string, q wire.PollQuery) (wire.PollReply, error)
 	Accept(host, id string, r wire.AcceptRequest) (wire.AcceptReply, error)
 	Start(host, id, lease string, r wire.StartRequest) error
+	Adopt(host, id, lease string, r wire.AdoptRequest) error
 	Resume(host, id string, r wire.ResumeRequest) (wire.ResumeReply, error)
 	Append(host, id, lease string) (wire.LogReply, error)
 	Progress(host, id, lease string, p wire.Progress) (wire.ProgressReply, error)
@@ -92,7 +93,7 @@ func (p *memoryPeer) Create(n NewJob) (string, bool, error) {
 	if err != nil {
 		return "", false, err
 	}
-	ask := memory.Order{HostID: o.hostID, Kind: o.kind, Spec: o.spec, TimeLimit: o.timeLimit, TTL: o.ttl}
+	ask := memory.Order{HostID: o.hostID, Kind: o.kind, Spec: o.spec, TimeLimit: o.timeLimit, TTL: o.ttl, PolicyID: o.policyID, ID: o.id}
 	if o.target != nil {
 		ask.Target = *o.target
 	}
@@ -186,6 +187,7 @@ func (p *sqlPeer) Restart() {
 	if err != nil {
 		panic(err)
 	}
+	s.Use(Hooks{Adopted: func(*database.Tx, string, wire.AdoptRequest) error { return nil }}) // it was due
 	p.Store = s
 }
 
@@ -307,6 +309,14 @@ func (p *sqlPeer) Accept(host, id string, r wire.AcceptRequest) (wire.AcceptRepl
 
 func (p *sqlPeer) Start(host, id, lease string, r wire.StartRequest) error {
 	return p.Store.Start(p.t.Context(), host, p.own(id), lease, r)
+}
+
+func (p *sqlPeer) Adopt(host, id, lease string, r wire.AdoptRequest) error {
+	err := p.Store.Adopt(p.t.Context(), host, id, lease, r) // both know it by the id that is derived
+	if _, exists := p.store.Job(id); exists && id == wire.TickJobID(r.PolicyID, host, r.DueAt) {
+		p.made(id)
+	}
+	return err
 }
 
 func (p *sqlPeer) Resume(host, id string, r wire.ResumeRequest) (wire.ResumeReply, error) {

@@ -11,6 +11,7 @@ import (
 	"restic-manager/server/database"
 	"restic-manager/server/database/databasetest"
 	"restic-manager/server/fleet"
+	"restic-manager/server/policy"
 )
 
 // TestBrokenInvariantIsCountedAndLogged breaks a row and runs the hourly duty on both engines.
@@ -32,7 +33,7 @@ func TestBrokenInvariantIsCountedAndLogged(t *testing.T) {
 			var log bytes.Buffer
 			counted := []int{}
 			var duty Duty
-			for _, d := range Duties(f, &access.Access{}, slog.New(slog.NewTextHandler(&log, nil)), func(n int) { counted = append(counted, n) }) {
+			for _, d := range Duties(f, &policy.Store{}, &access.Access{}, slog.New(slog.NewTextHandler(&log, nil)), func(n int) { counted = append(counted, n) }) {
 				if d.Name == "check invariants" && d.Every == time.Hour {
 					duty = d
 				}

@@ -15,6 +15,7 @@ import (
 
 	"restic-manager/server/access"
 	"restic-manager/server/fleet"
+	"restic-manager/server/policy"
 )
 
 // instants is a schedule of chosen moments.
@@ -171,11 +172,11 @@ func TestStopWaitsThenDoesTheLastRound(t *testing.T) {
 
 func TestTheServersDutiesHaveTheirIntervals(t *testing.T) {
 	want := map[string]time.Duration{
-		"flush": 3 * time.Second, "poll floor": 5 * time.Second, "sweep": 15 * time.Second, "compact logs": time.Minute, "clean listings": 10 * time.Minute,
+		"flush": 3 * time.Second, "poll floor": 5 * time.Second, "sweep": 15 * time.Second, "schedules": 15 * time.Second, "expire due times": time.Hour, "compact logs": time.Minute, "clean listings": 10 * time.Minute,
 		"settle logs": time.Hour, "expire logs": time.Hour, "expire sessions": time.Hour, "check invariants": time.Hour,
 	}
 	now := time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
-	for _, d := range Duties(&fleet.Store{}, &access.Access{}, slog.New(slog.DiscardHandler), func(int) {}) {
+	for _, d := range Duties(&fleet.Store{}, &policy.Store{}, &access.Access{}, slog.New(slog.DiscardHandler), func(int) {}) {
 		if got := d.schedule().Next(now).Sub(now); got != want[d.Name] || d.Every != got || d.AtStop != (d.Name == "flush") {
 			t.Errorf("%s: got every %v, at stop %v; want every %v", d.Name, got, d.AtStop, want[d.Name])
 		}

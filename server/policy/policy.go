@@ -144,6 +144,6 @@ func Open(o Options) *Store {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.fleet.Use(fleet.Hooks{HostChanged: s.hostChanged, Schedule: s.schedule})
+	s.fleet.Use(fleet.Hooks{HostChanged: s.hostChanged, Schedule: s.schedule, Adopted: s.adopted})
 	return s
 }

@@ -55,6 +55,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/agents/jobs/{id}/adopt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Report a scheduled job that was begun while the server was away */
+        post: operations["adoptJob"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/agents/jobs/{id}/finish": {
         parameters: {
             query?: never;
@@ -202,6 +219,23 @@ export interface paths {
         get: operations["nextCommand"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents/ticks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Account for due times of policies, and ask for their runs */
+        post: operations["recordTicks"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1204,6 +1238,23 @@ export interface components {
             /** Format: int64 */
             total_bytes: number;
         };
+        AdoptRequest: {
+            /** Format: date-time */
+            due_at: string;
+            /** @enum {string} */
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
+            policy_id: string;
+            /** Format: int64 */
+            policy_version: number;
+            repository: string;
+            repository_id?: string;
+            spec: unknown;
+            start_nonce: string;
+            /** Format: date-time */
+            started_at: string;
+            /** Format: int64 */
+            time_limit_seconds: number;
+        };
         AgentListing: {
             repository_id: string;
             snapshots: unknown[];
@@ -1249,6 +1300,13 @@ export interface components {
             log_bytes_per_job?: number;
             /** Format: int64 */
             max_record_bytes?: number;
+        };
+        AgentTick: {
+            /** Format: date-time */
+            due_at: string;
+            outcome?: string;
+            policy_id: string;
+            why?: string;
         };
         APIKey: {
             /** Format: date-time */
@@ -2763,9 +2821,20 @@ export interface components {
             recorded_at: string;
             why?: string;
         };
+        TickAnswer: {
+            job_id?: string;
+            outcome?: string;
+            unassigned?: boolean;
+        };
         TickPage: {
             next_cursor?: string;
             ticks: components["schemas"]["Tick"][];
+        };
+        TicksReply: {
+            ticks: components["schemas"]["TickAnswer"][];
+        };
+        TicksRequest: {
+            ticks: components["schemas"]["AgentTick"][];
         };
         UnlockSpec: Record<string, never>;
         UpdateHost: {
@@ -2929,6 +2998,46 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AcceptReply"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    adoptJob: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The agent's hold of the job */
+                "Restic-Manager-Lease": string;
+                /** @description The protocol's version */
+                "Restic-Manager-Protocol": number;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AdoptRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
                 };
             };
             /** @description Error */
@@ -3285,6 +3394,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PollReply"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    recordTicks: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The protocol's version */
+                "Restic-Manager-Protocol": number;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TicksRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TicksReply"];
                 };
             };
             /** @description Error */

@@ -76,6 +76,38 @@ func anotherTarget(j Job, found string, now time.Time) (Job, Effects, error) {
 	return j, fx, err
 }
 
+func adopt(j Job, e Adopt, now time.Time) (Job, Effects, error) {
+	switch {
+	case e.Lease == "" || e.Nonce == "":
+		return j, Effects{}, fault.Invalidf("lease, start_nonce: give 128 random bits in hex each")
+	case j.Lease == e.Lease && j.StartNonce == e.Nonce:
+		return renew(j, now), Effects{}, nil
+	case j.State.Terminal():
+		return j, Effects{}, jobGone("it is " + string(j.State))
+	case j.State != wire.StateQueued:
+		return j, Effects{}, jobGone("another delivery has it")
+	case e.LaneBusy:
+		return j, Effects{}, busy(wire.ProblemHostBusy, retryHost, "another job of this host is under way")
+	}
+	j.State, j.Lease, j.AcceptedAt, j.StartNonce, j.StartedAt = wire.StateRunning, e.Lease, now, e.Nonce, now
+	j.RepositoryName, j.RepositoryID = e.RepositoryName, e.RepositoryID
+	j.HoldKey = HoldKey(j.HostID, e.RepositoryID)
+	if j.Hold() != wire.HoldNone {
+		// It runs, whoever holds the repository: restic's own lock protects there.
+		if j.Holding = !e.Held; e.Held {
+			j.HoldReleasedAt = now
+		}
+	}
+	return renew(j, now), Effects{}, nil
+}
+
+func coalesce(j Job, e Coalesce, now time.Time) (Job, Effects, error) {
+	if j.State != wire.StateQueued {
+		return j, Effects{}, notDue("only a queued job is stood for by another")
+	}
+	return end(j, wire.StateCanceled, wire.CodeCanceled, "the agent had begun another run of this policy meanwhile, which stands for it: job "+e.Into, false, now)
+}
+
 func resume(j Job, e Resume, now time.Time) (Job, Effects, error) {
 	switch {
 	case e.New == "" || j.Lease == "" || (j.Lease != e.New && j.Lease != e.Old):

@@ -38,6 +38,10 @@ func Apply(j Job, e Event, now time.Time) (Job, Effects, error) {
 		return accept(j, e, now)
 	case Start:
 		return start(j, e, now)
+	case Adopt:
+		return adopt(j, e, now)
+	case Coalesce:
+		return coalesce(j, e, now)
 	case Resume:
 		return resume(j, e, now)
 	case Heard:

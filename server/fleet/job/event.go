@@ -24,6 +24,16 @@ type (
 		RepositoryID string // empty: not known
 		Held         bool   // a hold of another job on RepositoryID excludes this one's
 	}
+	// Adopt tells of a scheduled job that the agent began by itself while the server was away. It takes no offer and
+	// needs no start: restic runs.
+	Adopt struct {
+		Lease          string
+		Nonce          string
+		RepositoryName string
+		RepositoryID   string // empty: not known
+		LaneBusy       bool   // another job of the host occupies the lane
+		Held           bool   // a hold of another job excludes this one's: it runs without
+	}
 	// Resume rotates the lease.
 	Resume struct{ Old, New string }
 	// Heard is any message that names the job with its lease.
@@ -47,6 +57,9 @@ type (
 		Seq  int64
 	}
 )
+
+// Coalesce ends a queued job of a policy because another one of it, which has begun, stands for it.
+type Coalesce struct{ Into string }
 
 // The decisions of people.
 type (
@@ -73,6 +86,8 @@ type Waiting struct{}
 
 func (Accept) event()      {}
 func (Start) event()       {}
+func (Adopt) event()       {}
+func (Coalesce) event()    {}
 func (Resume) event()      {}
 func (Heard) event()       {}
 func (Progress) event()    {}

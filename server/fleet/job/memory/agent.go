@@ -3,6 +3,7 @@ package memory
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"time"
 
 	"restic-manager/server/fleet/job"
 	"restic-manager/shared/wire"
@@ -44,6 +45,46 @@ func (s *Store) Start(host, id, lease string, q wire.StartRequest) error {
 	}
 	_, err := s.apply(r, e, s.now())
 	return err
+}
+
+// Adopt is fleet's, for a request whose fields are whole and a policy that was due then. Of due times it knows nothing.
+func (s *Store) Adopt(host, id, lease string, q wire.AdoptRequest) error {
+	h := s.hosts[host]
+	if id != wire.TickJobID(q.PolicyID, host, q.DueAt) || h == nil || !h.RevokedAt.IsZero() {
+		return errGone
+	}
+	now := s.now()
+	ask := Order{HostID: host, Kind: q.Kind, Spec: string(q.Spec), TimeLimit: time.Duration(q.TimeLimitSeconds) * time.Second, TTL: wire.QueueTTL, PolicyID: q.PolicyID, ID: id}
+	was := job.New(id, host, q.Kind, ask.TTL, now)
+	r := s.jobs[id]
+	if r != nil {
+		was = r.Job
+	}
+	e := job.Adopt{Lease: lease, Nonce: q.StartNonce, RepositoryName: q.Repository, RepositoryID: q.RepositoryID,
+		LaneBusy: s.any(func(j job.Job) bool { return j.ID != id && j.HostID == host && j.Lane() == was.Lane() && j.Active() }),
+		Held:     s.held(job.HoldKey(host, q.RepositoryID), id, was.Hold())}
+	if _, _, err := job.Apply(was, e, now); err != nil {
+		return err // and nothing is left of it
+	}
+	if q.RepositoryID != "" {
+		h.Tie = h.Tie.Learnt(q.Repository, q.RepositoryID)
+	}
+	if r == nil {
+		s.add(ask, now)
+		r = s.jobs[id]
+	}
+	if _, err := s.apply(r, e, now); err != nil || was.State != wire.StateQueued {
+		return err
+	}
+	for _, other := range s.queue {
+		if o := s.jobs[other]; other != id && o.HostID == host && o.ask.PolicyID == q.PolicyID && o.Kind == q.Kind && o.State == wire.StateQueued {
+			if _, err := s.apply(o, job.Coalesce{Into: id}, now); err != nil {
+				return err
+			}
+			s.audit("job.coalesce", "job:"+other)
+		}
+	}
+	return nil
 }
 
 // Resume is fleet's; of the log it knows nothing.

@@ -19,6 +19,8 @@ type Order struct {
 	TTL       time.Duration
 	RetryOf   string // empty: not a retry
 	Target    job.Target
+	PolicyID  string // empty: none
+	ID        string // of a policy's due time; empty: a new one
 }
 
 // Key is an Idempotency-Key with the actor it belongs to. The zero value is none.
@@ -57,13 +59,7 @@ func (s *Store) Create(o Order, key Key) (id string, created bool, err error) {
 	}
 	id = s.same(o, now)
 	if created = id == ""; created {
-		id = s.random()
-		j := job.New(id, o.HostID, o.Kind, o.TTL, now)
-		s.number++
-		j.Number, j.Target = s.number, o.Target
-		s.jobs[id] = &record{j, o}
-		s.queue = append(s.queue, id)
-		s.audit("job.create", "job:"+id)
+		id = s.add(o, now)
 	}
 	if key.Key != "" {
 		s.keys[key] = used{o, id, now}
@@ -71,12 +67,29 @@ func (s *Store) Create(o Order, key Key) (id string, created bool, err error) {
 	return id, created, nil
 }
 
-// same finds a queued job that asks the same; how long each may wait does not count.
+// add queues a job.
+func (s *Store) add(o Order, now time.Time) (id string) {
+	if id = o.ID; id == "" {
+		id = s.random()
+	}
+	j := job.New(id, o.HostID, o.Kind, o.TTL, now)
+	s.number++
+	j.Number, j.Target = s.number, o.Target
+	s.jobs[id] = &record{j, o}
+	s.queue = append(s.queue, id)
+	s.audit("job.create", "job:"+id)
+	return id
+}
+
+// same finds a queued job that asks the same, or one of the same policy; how long each may wait does not count.
 func (s *Store) same(o Order, now time.Time) string {
 	for _, id := range s.queue {
 		r := s.jobs[id]
 		ask := r.ask
-		ask.TTL, ask.RetryOf, ask.Target.RepositoryID = o.TTL, o.RetryOf, o.Target.RepositoryID
+		ask.TTL, ask.RetryOf, ask.ID, ask.Target.RepositoryID = o.TTL, o.RetryOf, o.ID, o.Target.RepositoryID
+		if o.PolicyID != "" {
+			ask.Spec, ask.TimeLimit = o.Spec, o.TimeLimit
+		}
 		if r.State == wire.StateQueued && now.Before(r.ExpiresAt) && ask == o {
 			return id
 		}
@@ -94,7 +107,7 @@ func (s *Store) Retry(id string, key Key) (again string, err error) {
 		return "", err
 	}
 	o := r.ask
-	o.TTL, o.RetryOf, o.Target = wire.QueueTTL, id, r.Target
+	o.TTL, o.RetryOf, o.Target, o.PolicyID, o.ID = wire.QueueTTL, id, r.Target, "", ""
 	again, _, err = s.Create(o, key)
 	return again, err
 }
