@@ -314,7 +314,7 @@ func (a *agent) helloBody() wire.HelloRequest {
 		BootID: a.boot, BootNumber: a.number, Seq: a.seq, ProtocolVersion: 1, AgentVersion: "1", ResticVersion: "0.18.0", Now: a.r.clock.now(),
 		Facts: wire.Facts{Hostname: "machine", OS: "linux", OSVersion: "Debian", Arch: "amd64", CPUs: 2, MemoryBytes: 1 << 30,
 			AgentVersion: "1", ResticVersion: "0.18.0", ResticPath: "/usr/bin/restic", TimeZone: "UTC", RestoreRoot: "/restore"},
-		Kinds: kinds(), Guard: wire.GuardReport{Summary: "defaults", Kinds: kinds()},
+		Kinds: kinds(), Features: []string{wire.FeatureTarget}, Guard: wire.GuardReport{Summary: "defaults", Kinds: kinds()},
 		Repositories: []wire.RepositoryReport{{Name: wire.RepositoryLocal, ID: sha(a.id), Location: "/repo"}}, Jobs: []wire.JobReport{},
 	}
 }
