@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"gorm.io/gorm"
+
 	"restic-manager/server/database"
 	"restic-manager/server/fault"
 	"restic-manager/shared/failpoint"
@@ -274,23 +276,27 @@ func rememberTarget(tx *database.Tx, t Target, repository string) error {
 	if t.HostID != "" {
 		host = &t.HostID
 	}
-	err := tx.Exec(`INSERT INTO repository_maintenance (repository_id, setting_id, host_id)
+	done := tx.Exec(`INSERT INTO repository_maintenance (repository_id, setting_id, host_id)
 		SELECT ?, s.id, h.id FROM repository_settings s LEFT JOIN hosts h ON h.id = ? WHERE s.id = ? AND (? = '' OR h.id IS NOT NULL)
-		ON CONFLICT (repository_id) DO NOTHING`, repository, host, t.SettingID, t.HostID).Error
-	if err != nil {
-		return fmt.Errorf("note repository %s: %w", repository, err)
+		ON CONFLICT (repository_id) DO NOTHING`, repository, host, t.SettingID, t.HostID)
+	return remembered(tx, repository, done)
+}
+
+func remembered(tx *database.Tx, repository string, done *gorm.DB) error {
+	if done.Error != nil {
+		return fmt.Errorf("note repository %s: %w", repository, done.Error)
+	}
+	if done.RowsAffected > 0 {
+		tx.Notify(database.TopicRepositories)
 	}
 	return nil
 }
 
 // rememberOwn is rememberTarget for the repository that the server keeps for a host, where it comes from a setting.
 func rememberOwn(tx *database.Tx, hostID, repository string) error {
-	err := tx.Exec(`INSERT INTO repository_maintenance (repository_id, setting_id, host_id)
+	done := tx.Exec(`INSERT INTO repository_maintenance (repository_id, setting_id, host_id)
 		SELECT ?, s.id, CASE WHEN s.url LIKE '%{host}%' THEN hr.host_id END
 		FROM host_repositories hr JOIN repository_settings s ON s.id = hr.setting_id WHERE hr.host_id = ?
-		ON CONFLICT (repository_id) DO NOTHING`, repository, hostID).Error
-	if err != nil {
-		return fmt.Errorf("note repository %s: %w", repository, err)
-	}
-	return nil
+		ON CONFLICT (repository_id) DO NOTHING`, repository, hostID)
+	return remembered(tx, repository, done)
 }

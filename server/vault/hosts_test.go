@@ -28,6 +28,25 @@ func (r *rig) hostNow(id string) fleet.Host {
 	return h
 }
 
+// found has the host's agent learn the id of its repository.
+func (r *rig) found(host, repository string) {
+	r.t.Helper()
+	j, _, err := r.fleet.CreateJob(r.t.Context(), tester, fleet.NewJob{HostID: host, Kind: wire.KindCheck, Spec: &wire.CheckSpec{}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	lease := strings.ReplaceAll(j.ID, "-", "")
+	if _, err := r.fleet.Accept(r.t.Context(), host, j.ID, wire.AcceptRequest{Lease: lease, Delivery: 1}); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.fleet.Start(r.t.Context(), host, j.ID, lease, wire.StartRequest{StartNonce: lease, RepositoryID: repository}); err != nil {
+		r.t.Fatal(err)
+	}
+	if _, err := r.fleet.Finish(r.t.Context(), host, j.ID, lease, []byte("{}"), wire.FinishRequest{State: wire.StateSucceeded}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 func (r *rig) scheduleVersion(host string) (v int64) {
 	r.t.Helper()
 	r.read(&v, "SELECT schedule_version FROM hosts WHERE id = ?", host)
@@ -60,6 +79,10 @@ func TestAHostKeepsItsFolder(t *testing.T) {
 		hosts, err := r.Hosts(t.Context(), o.ID)
 		if err != nil || len(hosts) != 2 || hosts[0].Name != "db" || hosts[1].Name != "frontend" || hosts[1].URL != "rest:https://new.example/all/web" {
 			t.Errorf("hosts: got %+v, %v", hosts, err)
+		}
+		r.found(web, strings.Repeat("a", 64))
+		if c := r.get(o.ID).Contents; len(c) != 1 || c[0].RepositoryID != strings.Repeat("a", 64) || c[0].Host == nil || c[0].Host.ID != web || c[0].Host.Name != "frontend" {
+			t.Errorf("what was found there: got %+v, want web's", c)
 		}
 		r.use(web, o.ID) // once more changes nothing
 		if got := r.handed(web).RepositoryURL; got != "rest:https://new.example/all/web" {
@@ -182,6 +205,9 @@ func TestWhatChangesIsToldToHosts(t *testing.T) {
 			default:
 			}
 			cancel()
+			if repository := r.hostNow(h).Repository; c.what == "one of its own" && (repository == nil || repository.SettingID != "" || repository.URL != "/srv/own") {
+				t.Errorf("%s: got %+v, want it of no setting", c.what, repository)
+			}
 			if tied := r.hostNow(h).RepositoryID != nil; tied != c.tied {
 				t.Errorf("%s: tied is %t, want %t", c.what, tied, c.tied)
 			}
