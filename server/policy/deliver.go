@@ -18,12 +18,12 @@ func (s *Store) schedule(ctx context.Context, hostID string) (*wire.Schedule, er
 		Name            string
 		Version         int64
 		Spec            string
-		AccountedUntil  time.Time
+		AccountedUntil  *time.Time
 	}
 	// One statement: the version and what it names are of one moment.
 	err := s.db.Read(ctx).Raw(`SELECT h.schedule_version, EXISTS (SELECT 1 FROM host_repositories r WHERE r.host_id = h.id) AS server_held,
 			p.id, coalesce(p.name, '') AS name, coalesce(p.version, 0) AS version, coalesce(p.spec, '') AS spec,
-			coalesce(a.accounted_until, h.created_at) AS accounted_until
+			a.accounted_until
 		FROM hosts h LEFT JOIN (assignments a JOIN policies p ON p.id = a.policy_id AND p.enabled) ON a.host_id = h.id AND a.problem = ''
 		WHERE h.id = ? ORDER BY p.id`, hostID).Scan(&rows).Error
 	if err != nil {

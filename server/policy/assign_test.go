@@ -1,0 +1,295 @@
+package policy
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"restic-manager/server/fleet"
+	"restic-manager/shared/wire"
+)
+
+func pageOf(cursor string, limit int) fleet.Page { return fleet.Page{Cursor: cursor, Limit: limit} }
+
+// whys are the hosts that the policy applies to, and why.
+func (x *fixture) whys(policy string) map[string]string {
+	x.t.Helper()
+	var rows []assignment
+	x.read(&rows, "SELECT * FROM assignments WHERE policy_id = ?", policy)
+	got := map[string]string{}
+	for _, a := range rows {
+		got[a.HostID] = a.Why
+		if a.Problem != "" {
+			got[a.HostID] += ": " + a.Problem
+		}
+	}
+	return got
+}
+
+func (x *fixture) label(host string, labels map[string]string) {
+	x.t.Helper()
+	if _, err := x.fleet.UpdateHost(x.t.Context(), tester, host, fleet.HostPatch{Labels: &labels}); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+func TestAPolicyAppliesToWhatItNames(t *testing.T) {
+	each(t, func(t *testing.T, x *fixture) {
+		a, b, c := x.host(), x.host(), x.host()
+		x.label(a, map[string]string{"env": "prod", "site": "ber"})
+		x.label(b, map[string]string{"env": "prod"})
+		for name, s := range map[string]struct {
+			hosts Selector
+			want  map[string]string
+		}{
+			"all":               {Selector{All: true}, map[string]string{a: "all machines", b: "all machines", c: "all machines"}},
+			"a label":           {Selector{Labels: map[string]string{"env": "prod"}}, map[string]string{a: "label env=prod", b: "label env=prod"}},
+			"two labels":        {Selector{Labels: map[string]string{"env": "prod", "site": "ber"}}, map[string]string{a: "labels env=prod, site=ber"}},
+			"by name":           {Selector{IDs: []string{c}}, map[string]string{c: "by name"}},
+			"by name and label": {Selector{IDs: []string{a, c}, Labels: map[string]string{"site": "ber"}}, map[string]string{a: "by name; label site=ber", c: "by name"}},
+			"none":              {Selector{}, map[string]string{}},
+		} {
+			d := x.draft()
+			d.Spec.Hosts = s.hosts
+			p := x.create(d)
+			if got := x.whys(p.ID); fmt.Sprint(got) != fmt.Sprint(s.want) || p.HostCount != int64(len(s.want)) {
+				t.Errorf("%s: got %v, want %v", name, got, s.want)
+			}
+		}
+		x.whole()
+	})
+}
+
+func TestAHostThatChangesGetsAndLosesPolicies(t *testing.T) {
+	each(t, func(t *testing.T, x *fixture) {
+		d := x.draft()
+		d.Spec.Hosts = Selector{Labels: map[string]string{"env": "prod"}}
+		p, everywhere := x.create(d), x.create(x.draft())
+		secret, err := x.enroll(map[string]string{"env": "prod"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		host := secret
+		if got, want := x.whys(p.ID)[host], "label env=prod"; got != want {
+			t.Errorf("enrolled: got %q, want %q", got, want)
+		}
+		version := x.scheduleVersion(host)
+		x.label(host, map[string]string{"env": "test"})
+		if got := x.whys(p.ID); len(got) != 0 {
+			t.Errorf("labelled: got %v, want none", got)
+		}
+		if got := x.scheduleVersion(host); got != version+1 {
+			t.Errorf("the schedule's version: got %d, want %d", got, version+1)
+		}
+		x.label(host, map[string]string{"env": "test", "site": "ber"})
+		if got := x.scheduleVersion(host); got != version+1 {
+			t.Errorf("a label that decides nothing: got version %d, want %d still", got, version+1)
+		}
+		if _, err := x.fleet.RevokeHost(t.Context(), tester, host); err != nil {
+			t.Fatal(err)
+		}
+		if got := x.whys(everywhere.ID); len(got) != 0 {
+			t.Errorf("revoked: got %v, want none", got)
+		}
+		x.whole()
+	})
+}
+
+func (x *fixture) enroll(labels map[string]string) (string, error) {
+	_, secret, err := x.fleet.CreateEnrollmentToken(x.t.Context(), tester, fleet.NewEnrollmentToken{Labels: labels})
+	if err != nil {
+		return "", err
+	}
+	x.n++
+	r, err := x.fleet.Enroll(x.t.Context(), wire.EnrollRequest{Token: secret, AgentTokenSHA256: fmt.Sprintf("%064x", x.n), Hostname: fmt.Sprint("new-", x.n), OS: "linux", Arch: "amd64",
+		AgentVersion: "1", ProtocolVersion: 1}, "192.0.2.1")
+	return r.HostID, err
+}
+
+func TestAMachineUsesOneRepositoryAtATime(t *testing.T) {
+	each(t, func(t *testing.T, x *fixture) {
+		first, second := x.setting("First"), x.setting("Second")
+		a, b := x.host(), x.host()
+		if err := x.fleet.PutRepository(t.Context(), tester, b, fleet.RepositoryConfig{URL: "/srv/own", Password: "x"}); err != nil {
+			t.Fatal(err)
+		}
+		at := func(repository string) Policy {
+			d := x.draft()
+			d.Spec.RepositoryID = repository
+			return x.create(d)
+		}
+		d := x.draft()
+		d.Enabled, d.Spec.RepositoryID = false, second
+		off := x.create(d) // gives nobody anything
+		p, q, own := at(first), at(second), at("")
+		for name, c := range map[string]struct {
+			p     Policy
+			wants map[string]string
+		}{
+			"gives the repository": {p, map[string]string{a: "all machines", b: "all machines: uses a repository that was set for it alone; a machine uses one repository at a time"}},
+			"comes later": {q, map[string]string{a: "all machines: uses repository First; a machine uses one repository at a time",
+				b: "all machines: uses a repository that was set for it alone; a machine uses one repository at a time"}},
+			"names none": {own, map[string]string{a: "all machines: uses repository First; a machine uses one repository at a time", b: "all machines"}},
+		} {
+			if got := x.whys(c.p.ID); fmt.Sprint(got) != fmt.Sprint(c.wants) {
+				t.Errorf("%s: got %v, want %v", name, got, c.wants)
+			}
+		}
+		if p.Repository != "First" || p.HostCount != 2 || p.ProblemCount != 1 {
+			t.Errorf("got %+v", p)
+		}
+		if a := x.assignment(q.ID, a); a.NextDueAt != nil {
+			t.Errorf("with a problem it is due at %v", a.NextDueAt)
+		}
+		if s := x.scheduleOf(a); len(s.Policies) != 1 || s.Policies[0].ID != p.ID || s.Repository != wire.RepositoryServer {
+			t.Errorf("the host is to do %+v, want the one policy", s)
+		}
+		// The problem goes with its reason.
+		if err := x.fleet.DeleteRepository(t.Context(), tester, b); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := x.whys(p.ID)[b], "all machines"; got != want {
+			t.Errorf("without its own repository: got %q, want %q: it gets the first policy's", got, want)
+		}
+		d = x.draft()
+		d.Spec.RepositoryID = off.ID
+		_, err := x.Create(t.Context(), tester, d)
+		wantCode(t, err, "invalid")
+		x.whole()
+	})
+}
+
+// scheduleOf is what the host's agent would be told.
+func (x *fixture) scheduleOf(host string) *wire.Schedule {
+	x.t.Helper()
+	s, err := x.schedule(x.t.Context(), host)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	return s
+}
+
+// Labels change while policies are saved: in the end each policy applies to what it names.
+func TestLabelsAndPoliciesThatChangeAtOnce(t *testing.T) {
+	each(t, func(t *testing.T, x *fixture) {
+		var hosts []string
+		for range 6 {
+			hosts = append(hosts, x.host())
+		}
+		envs := []string{"prod", "test"}
+		var policies []Policy
+		for _, env := range envs {
+			d := x.draft()
+			d.Spec.Hosts = Selector{Labels: map[string]string{"env": env}}
+			policies = append(policies, x.create(d))
+		}
+		other := x.replica()
+		var wg sync.WaitGroup
+		for n, host := range hosts {
+			wg.Go(func() {
+				r := rand.New(rand.NewPCG(uint64(n), 1))
+				for range 8 {
+					labels := map[string]string{"env": envs[r.IntN(2)]}
+					if _, err := other.fleet.UpdateHost(context.Background(), tester, host, fleet.HostPatch{Labels: &labels}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		for n := range policies {
+			wg.Go(func() {
+				r := rand.New(rand.NewPCG(uint64(n), 2))
+				for range 8 {
+					p, err := x.ByID(context.Background(), policies[n].ID)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					p.Spec.Hosts = Selector{Labels: map[string]string{"env": envs[r.IntN(2)]}}
+					if _, err := x.Put(context.Background(), tester, p.ID, Draft{p.Name, true, p.Spec}, p.Version); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Go(func() {
+			for range 4 {
+				if _, err := other.enroll(map[string]string{"env": "prod"}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		wg.Wait()
+		x.wantAssigned()
+	})
+}
+
+// wantAssigned fails unless every policy applies to exactly what it names.
+func (x *fixture) wantAssigned() {
+	x.t.Helper()
+	var policies []row
+	x.read(&policies, "SELECT * FROM policies")
+	var targets []target
+	x.read(&targets, selectTargets)
+	for _, p := range policies {
+		spec, err := decodeSpec(p.ID, p.Spec)
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		want := map[string]string{}
+		for _, h := range targets {
+			v, err := x.judge(spec, h)
+			if err != nil {
+				x.t.Fatal(err)
+			}
+			if v.why != "" {
+				want[h.ID] = v.why
+				if v.problem != "" {
+					want[h.ID] += ": " + v.problem
+				}
+			}
+		}
+		if got := x.whys(p.ID); fmt.Sprint(got) != fmt.Sprint(want) {
+			x.t.Errorf("%s for %+v: got %v, want %v", p.Name, spec.Hosts, got, want)
+		}
+	}
+}
+
+func TestAPolicyOfTenThousandHostsIsSavedWithinSeconds(t *testing.T) {
+	each(t, func(t *testing.T, x *fixture) {
+		const n = 10_000
+		ids := x.hosts(n, func(int) string { return `{"env":"prod"}` })
+		d := x.draft()
+		d.Spec.Schedule.SpreadSeconds = 3600
+		start := time.Now()
+		p := x.create(d)
+		created := time.Since(start)
+		start = time.Now()
+		p = x.change(p, func(d *Draft) { d.Spec.Schedule.Cron = "0 4 * * *" })
+		changed := time.Since(start)
+		t.Logf("created in %v, changed in %v", created, changed)
+		if created > 20*time.Second || changed > 20*time.Second {
+			t.Errorf("created in %v, changed in %v, want seconds", created, changed)
+		}
+		if p.HostCount != n {
+			t.Errorf("got %d hosts, want %d", p.HostCount, n)
+		}
+		var hours []time.Time
+		x.read(&hours, "SELECT next_due_at FROM assignments WHERE policy_id = ?", p.ID)
+		slices.SortFunc(hours, time.Time.Compare)
+		if len(hours) != n || hours[0].Before(day(2, 4, 0)) || !hours[n-1].Before(day(2, 5, 0)) || hours[n-1].Sub(hours[0]) < 59*time.Minute {
+			t.Errorf("%d due times from %v to %v, want them spread over the hour from 04:00", len(hours), hours[0], hours[len(hours)-1])
+		}
+		if got := x.scheduleVersion(ids[n/2]); got != 2 {
+			t.Errorf("the schedule's version: got %d, want 2", got)
+		}
+		page, err := x.Hosts(t.Context(), p.ID, pageOf("", 1000))
+		if err != nil || len(page.Hosts) != 1000 || page.Total != n || page.NextCursor == "" {
+			t.Errorf("a page of its hosts: got %d of %d, %v", len(page.Hosts), page.Total, err)
+		}
+	})
+}
