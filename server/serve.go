@@ -139,7 +139,7 @@ func assembleOn(ctx context.Context, db *database.DB, s *config.Settings, log *s
 		return nil, err
 	}
 	repositories := vault.Open(vault.Options{DB: db, Fleet: f, Log: log})
-	policies := policy.Open(policy.Options{DB: db, Fleet: f, Assign: repositories.Assign, Log: log})
+	policies := policy.Open(policy.Options{DB: db, Fleet: f, Assign: repositories.TryAssign, Log: log})
 	p := &parts{db: db, access: access.Open(access.Options{DB: db, Log: log})}
 	if err := firstAdministrator(ctx, s, p.access); err != nil {
 		return nil, err

@@ -126,7 +126,7 @@ func newRig(t testing.TB, engine string, change func(*Options)) *rig {
 	}
 	r.access = access.Open(access.Options{DB: r.db, Log: log, Now: r.clock.now})
 	repositories := vault.Open(vault.Options{DB: r.db, Fleet: r.fleet, Log: log})
-	r.policies = policy.Open(policy.Options{DB: r.db, Fleet: r.fleet, Assign: repositories.Assign, Log: log})
+	r.policies = policy.Open(policy.Options{DB: r.db, Fleet: r.fleet, Assign: repositories.TryAssign, Log: log})
 	o := Options{Fleet: r.fleet, Access: r.access, Vault: repositories, Policies: r.policies, Log: log, Now: r.clock.now, Version: "test",
 		Limits: Limits{HostPerSecond: -1}}
 	if change != nil {

@@ -97,10 +97,10 @@ func lockFleet(tx *database.Tx) error {
 // reassign has the policy apply to the hosts that it names, in the transaction that changes it. With told, what its hosts
 // are to do is another than before.
 func (s *Store) reassign(tx *database.Tx, r row, spec Spec, told bool) error {
-	if err := lockFleet(tx); err != nil {
+	if err := checkRepository(tx, spec.RepositoryID); err != nil {
 		return err
 	}
-	if err := checkRepository(tx, spec.RepositoryID); err != nil {
+	if err := lockFleet(tx); err != nil {
 		return err
 	}
 	var targets []target
@@ -115,24 +115,24 @@ func (s *Store) reassign(tx *database.Tx, r row, spec Spec, told bool) error {
 	if err != nil {
 		return err
 	}
-	var want []assignment
+	verdicts := make(map[string]verdict, len(targets))
 	var given []string
 	for _, t := range targets {
 		v, err := s.judge(spec, t)
 		if err != nil {
 			return err
 		}
-		if v.why == "" {
-			continue
-		}
-		if v.gives && r.Enabled {
+		if verdicts[t.ID] = v; v.gives && r.Enabled {
 			given = append(given, t.ID)
 		}
-		want = append(want, line.assign(had[key{r.ID, t.ID}], r, t.ID, v, tx.Now))
 	}
-	if len(given) > 0 {
-		if err := s.assign(tx, spec.RepositoryID, given); err != nil {
-			return err
+	if err := s.give(tx, spec, verdicts, given); err != nil {
+		return err
+	}
+	var want []assignment
+	for _, t := range targets {
+		if v := verdicts[t.ID]; v.why != "" {
+			want = append(want, line.assign(had[key{r.ID, t.ID}], r, t.ID, v, tx.Now))
 		}
 	}
 	touched, err := settle(tx, had, want)
@@ -145,6 +145,23 @@ func (s *Store) reassign(tx *database.Tx, r row, spec Spec, told bool) error {
 		}
 	}
 	return s.tell(tx, touched)
+}
+
+// give has the hosts use the policy's repository; where one cannot, that is the problem of its verdict.
+func (s *Store) give(tx *database.Tx, spec Spec, verdicts map[string]verdict, hosts []string) error {
+	if len(hosts) == 0 {
+		return nil
+	}
+	problems, err := s.assign(tx, spec.RepositoryID, hosts)
+	if err != nil {
+		return fmt.Errorf("give %d hosts their repository: %w", len(hosts), err)
+	}
+	for id, problem := range problems {
+		v := verdicts[id]
+		v.problem = "cannot use the policy's repository: " + problem.Message
+		verdicts[id] = v
+	}
+	return nil
 }
 
 // unassign has the policy apply to nobody.
@@ -198,9 +215,11 @@ func (s *Store) hostChanged(tx *database.Tx, hostID string) error {
 			continue
 		}
 		if v.gives && r.Enabled {
-			if err := s.assign(tx, spec.RepositoryID, []string{hostID}); err != nil {
+			verdicts := map[string]verdict{hostID: v}
+			if err := s.give(tx, spec, verdicts, []string{hostID}); err != nil {
 				return err
 			}
+			v = verdicts[hostID]
 			// What the host uses now decides on the policies that come after.
 			if err := tx.Raw(selectTargets+" AND h.id = ?", hostID).Scan(&targets).Error; err != nil {
 				return fmt.Errorf("read host %s: %w", hostID, err)
@@ -219,17 +238,14 @@ func (s *Store) hostChanged(tx *database.Tx, hostID string) error {
 	return s.tell(tx, touched)
 }
 
-// checkRepository wants a setting of that id, which then stays until the transaction ends.
+// checkRepository wants a setting of that id, which then stays until the transaction ends. Its lock comes before those
+// of hosts.
 func checkRepository(tx *database.Tx, id string) error {
 	if id == "" {
 		return nil
 	}
-	query := "SELECT id FROM repository_settings WHERE id = ?"
-	if tx.Postgres() {
-		query += " FOR KEY SHARE"
-	}
 	var ids []string
-	if err := tx.Raw(query, id).Scan(&ids).Error; err != nil {
+	if err := tx.Raw("SELECT id FROM repository_settings WHERE id = ?"+forUpdate(tx), id).Scan(&ids).Error; err != nil {
 		return fmt.Errorf("look for repository %s: %w", id, err)
 	}
 	if len(ids) == 0 {

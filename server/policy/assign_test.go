@@ -163,6 +163,28 @@ func TestAMachineUsesOneRepositoryAtATime(t *testing.T) {
 	})
 }
 
+// One host that cannot use the repository does not keep the others from it.
+func TestAHostThatCannotUseTheRepositoryHasAProblem(t *testing.T) {
+	each(t, func(t *testing.T, x *fixture) {
+		a, b := x.host(), x.host()
+		x.write(execs("UPDATE hosts SET name = ?, name_key = ? WHERE id = ?", clashing, clashing, b))
+		d := x.draft()
+		d.Spec.RepositoryID = x.setting("First")
+		p := x.create(d)
+		const problem = "all machines: cannot use the policy's repository: its place is another machine's"
+		if got, want := x.whys(p.ID), (map[string]string{a: "all machines", b: problem}); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		name := "fine"
+		if _, err := x.fleet.UpdateHost(t.Context(), tester, b, fleet.HostPatch{Name: &name}); err != nil {
+			t.Fatal(err)
+		}
+		if got := x.whys(p.ID)[b]; got != "all machines" {
+			t.Errorf("renamed: got %q, want no problem", got)
+		}
+	})
+}
+
 // scheduleOf is what the host's agent would be told.
 func (x *fixture) scheduleOf(host string) *wire.Schedule {
 	x.t.Helper()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"restic-manager/server/database"
+	"restic-manager/server/fault"
 	"restic-manager/server/fleet"
 	"restic-manager/shared/wire"
 )
@@ -114,8 +115,8 @@ type Tick struct {
 	RecordedAt time.Time    `json:"recorded_at"`
 }
 
-// Assign gives hosts that have none the repository of a setting.
-type Assign func(tx *database.Tx, settingID string, hostIDs []string) error
+// Assign gives hosts the repository of a setting, and says what is wrong at those that cannot use it.
+type Assign func(tx *database.Tx, settingID string, hostIDs []string) (problems map[string]*fault.Error, err error)
 
 // Options make a Store.
 type Options struct {

@@ -79,16 +79,28 @@ func (x *fixture) replica() *fixture {
 }
 
 // giveSetting is what the room of repositories does: the hosts use the setting.
-func giveSetting(tx *database.Tx, settingID string, hostIDs []string) error {
+func giveSetting(tx *database.Tx, settingID string, hostIDs []string) (map[string]*fault.Error, error) {
+	problems := map[string]*fault.Error{}
 	for _, id := range hostIDs {
+		var names []string
+		if err := tx.Raw("SELECT name FROM hosts WHERE id = ?", id).Scan(&names).Error; err != nil {
+			return nil, err
+		}
+		if names[0] == clashing {
+			problems[id] = fault.Invalidf("its place is another machine's")
+			continue
+		}
 		err := tx.Exec(`INSERT INTO host_repositories (host_id, url, env_keys, sealed_password, sealed_env, updated_at, setting_id)
 			SELECT ?, url, '[]', sealed_password, sealed_env, ?, id FROM repository_settings WHERE id = ?`, id, tx.Now, settingID).Error
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return problems, nil
 }
+
+// clashing is a host that can use no setting.
+const clashing = "clashing"
 
 var tester = database.Actor{Kind: "operator", ID: "0190a000-0000-7000-8000-000000000001", Name: "tester"}
 
