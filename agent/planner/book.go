@@ -20,6 +20,8 @@ type Times interface {
 
 // Book is all that the rules know of the schedule: schedule.json. It holds no secret.
 type Book struct {
+	// Host is whose schedule it is: a machine may be enrolled anew over its old state folder.
+	Host string `json:"host"`
 	// Config is the version of the configuration as the server named it.
 	Config string `json:"config"`
 	// Version is the schedule's; 0: none was ever told.
@@ -116,9 +118,12 @@ func (p *Policy) compile(times func(wire.ScheduledPolicy) (Times, error)) {
 // alone: what was due by the old ones stays open.
 func (b Book) Configured(config string, s wire.Schedule, f Facts, times func(wire.ScheduledPolicy) (Times, error)) Book {
 	old := b.clone()
-	b = Book{Config: config, Version: s.Version, Repository: s.Repository}
+	b = Book{Host: f.Host, Config: config, Version: s.Version, Repository: s.Repository}
 	for _, told := range s.Policies {
 		p := Policy{ScheduledPolicy: told, Until: told.AccountedUntil}
+		if p.Until.IsZero() {
+			p.Until = f.Now
+		}
 		p.compile(times)
 		if known := old.find(told.ID); known != nil {
 			if known.rhythm() != p.rhythm() {

@@ -398,6 +398,14 @@ func TestConfigureTakesOverWhatTheServerHasAndKeepsWhatItHasNot(t *testing.T) {
 	r.expect(hours(3.6), "")
 }
 
+func TestAPolicyThatIsAccountedForByNobodyBeginsNow(t *testing.T) {
+	r := newRig(t)
+	r.f.Now = hours(5.5)
+	r.configure(2, func(p *wire.ScheduledPolicy) { p.ID, p.AccountedUntil = "p2", time.Time{} })
+	r.expect(hours(5.6), "")
+	r.expect(hours(6), "ask 06:00")
+}
+
 func TestAClockSetBackRepeatsNothing(t *testing.T) {
 	r := newRig(t)
 	r.at(hours(3))

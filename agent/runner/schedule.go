@@ -52,6 +52,10 @@ func (s *scheduler) load() error {
 	if _, err := s.store.Schedule(&s.book); err != nil {
 		return err
 	}
+	if s.book.Host != s.c.Settings.HostID {
+		s.book = planner.Book{} // another server's, or of an earlier enrollment: with its secrets it goes
+		return nil
+	}
 	s.book = s.book.Compiled(s.times)
 	if s.c.Guard.KeepsSecrets() {
 		secrets, err := s.store.Secrets()

@@ -353,6 +353,25 @@ func TestServersPasswordIsInMemoryAloneUnlessTheGuardAllowsTheDisk(t *testing.T)
 	})
 }
 
+// TestMachineThatIsEnrolledAnewForgetsTheOldSchedule, and the password that was kept for it.
+func TestMachineThatIsEnrolledAnewForgetsTheOldSchedule(t *testing.T) {
+	s, m := start(t)
+	m.write("guard.yaml", "version: 1\nschedule: {keep_secrets: true}\n")
+	m.learns(&wire.Secrets{RepositoryURL: "rest:https://backup.example/1", Password: "secret-of-the-server"})
+	s.set(func() { s.config, s.polls = "", nil })
+	m.config.Settings = &config.Config{ServerURL: m.server.URL, HostID: strings.Replace(testHost, "aa", "dd", 1), ResticPath: m.path("restic/restic")}
+	m.boot()
+	m.waitFor("the kept password to go", func() bool { return m.read("state/schedule-secrets.json") == "" })
+	m.waitFor("a poll", func() bool { return s.is(func() bool { return len(s.polls) > 0 }) })
+	if got := s.polls[0].Config; got != "" {
+		t.Errorf("the first poll names the configuration %q, want none", got)
+	}
+	<-time.After(3 * m.timing.Local)
+	if s.count("ticks") > 0 || m.lines("restic/ran") > 0 {
+		t.Errorf("got %d requests of ticks, and restic ran %d times, for a schedule of another host", s.count("ticks"), m.lines("restic/ran"))
+	}
+}
+
 // TestLocalJobThatTheGuardRefusesIsAskedForLater: nothing runs, and the due time is not lost.
 func TestLocalJobThatTheGuardRefusesIsAskedForLater(t *testing.T) {
 	_, m := start(t)
