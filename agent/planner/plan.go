@@ -105,7 +105,9 @@ func (p *Policy) look(f Facts) (changed bool) {
 		found = found[:room]
 	}
 	for _, at := range found {
-		p.Open = append(p.Open, Due{At: at, Why: p.whyLate(at, f), Seen: f.Now})
+		if p.find(at) < 0 { // a wrong clock may have seen it before
+			p.Open = append(p.Open, Due{At: at, Why: p.whyLate(at, f), Seen: f.Now})
+		}
 		p.Until, changed = at, true
 	}
 	for i := range p.Open {
@@ -113,18 +115,23 @@ func (p *Policy) look(f Facts) (changed bool) {
 			p.Open[i].Seen = f.Now // of an earlier process
 		}
 	}
+	slices.SortFunc(p.Open, func(a, b Due) int { return a.At.Compare(b.At) })
 	return changed
 }
 
 // heal brings a book that a wrong clock led into the future back to the server's time. Ids that ran are known for
 // ever, so nothing runs again.
 func (p *Policy) heal(f Facts) bool {
-	if !f.UnsureUntil.IsZero() || !p.Until.After(f.Now.Add(wire.MaxSkew)) {
+	if !f.UnsureUntil.IsZero() {
 		return false
 	}
-	p.Until = f.Now
-	p.Open = slices.DeleteFunc(p.Open, func(d Due) bool { return !d.Begun && d.At.After(f.Now) })
-	return true
+	ahead, before := f.Now.Add(wire.MaxSkew), len(p.Open)
+	led := p.Until.After(ahead)
+	if led {
+		p.Until, ahead = f.Now, f.Now
+	}
+	p.Open = slices.DeleteFunc(p.Open, func(d Due) bool { return !d.Begun && d.At.After(ahead) })
+	return led || len(p.Open) < before
 }
 
 // whyLate is what kept this host from a due time that it sees only now; empty: nothing did.
@@ -142,7 +149,7 @@ func (p *Policy) whyLate(at time.Time, f Facts) string {
 
 // decide gives the due times that will not run their outcome: of several open ones the last alone is to run.
 func (p *Policy) decide(f Facts) (changed bool) {
-	last := p.last()
+	last := p.last(f)
 	for i := range p.Open {
 		d := &p.Open[i]
 		if d.Outcome != "" || d.Begun {
@@ -176,8 +183,11 @@ func cut(s string, n int) string {
 }
 
 // last is the index of the newest due time, if that is to run; -1: none is, or newer ones were not looked at yet.
-func (p *Policy) last() int {
+func (p *Policy) last(f Facts) int {
 	n := len(p.Open) - 1
+	for n >= 0 && p.Open[n].At.After(f.Now) {
+		n-- // a wrong clock had it begun
+	}
 	if n < 0 || p.more || p.Open[n].Outcome != "" {
 		return -1
 	}
@@ -210,7 +220,7 @@ func (b *Book) begins(f Facts) []Begin {
 			continue
 		}
 		taken[lane] = true
-		d := &p.Open[p.last()]
+		d := &p.Open[p.last(f)]
 		d.Begun = true
 		out = append(out, Begin{Policy: p.ScheduledPolicy, DueAt: d.At})
 	}
@@ -224,7 +234,7 @@ func (p *Policy) lane() wire.Lane {
 
 // localAt is when the last due time may begin here.
 func (p *Policy) localAt(f Facts) (time.Time, bool) {
-	n := p.last()
+	n := p.last(f)
 	if n < 0 || p.Open[n].Begun {
 		return time.Time{}, false
 	}
@@ -242,7 +252,8 @@ func (b *Book) ticks(f Facts) []wire.Tick {
 	for i := range b.Policies {
 		p := &b.Policies[i]
 		for _, d := range p.Open {
-			if len(out) >= room || f.Local[wire.TickJobID(p.ID, f.Host, d.At)] {
+			ahead := d.At.After(f.Now.Add(wire.MaxSkew)) // seen by a wrong clock: not before its time
+			if len(out) >= room || ahead || f.Local[wire.TickJobID(p.ID, f.Host, d.At)] {
 				break
 			}
 			t := wire.Tick{PolicyID: p.ID, DueAt: d.At, Outcome: d.Outcome}

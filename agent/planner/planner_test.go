@@ -443,6 +443,37 @@ func TestAClockSetForwardIsBoundedAndMended(t *testing.T) {
 	r.expect(t0.Add(5*time.Minute), "ask 00:05")
 }
 
+// TestADueTimeBegunByAWrongClockIsNotToldBeforeItsTime: nor is it begun, or asked for, twice when its time comes.
+func TestADueTimeBegunByAWrongClockIsNotToldBeforeItsTime(t *testing.T) {
+	r := newRig(t)
+	r.away()
+	r.f.UnsureUntil = hours(5)
+	r.at(hours(5))
+	r.expect(hours(5).Add(LocalAfter), "begin 05:00")
+	r.b = r.b.GaveUp("p1", hours(5), "the guard said no", time.Time{})
+	r.f.UnsureUntil = time.Time{}
+	r.back()
+	r.expect(hours(0.9), "") // the clock is set back, and compared
+	for h := 1.0; h <= 6; h++ {
+		r.expect(hours(h), "ask "+hours(h).Format("15:04"))
+		r.answer(wire.OutcomeRun, hours(h))
+	}
+
+	r = newRig(t)
+	r.away()
+	r.f.UnsureUntil = hours(5)
+	r.at(hours(5))
+	r.expect(hours(5).Add(LocalAfter), "begin 05:00")
+	r.f.UnsureUntil = time.Time{}
+	r.back()
+	r.expect(hours(0.9), "") // what was begun keeps its place
+	for h := 1.0; h <= 4; h++ {
+		r.expect(hours(h), "ask "+hours(h).Format("15:04"))
+		r.answer(wire.OutcomeRun, hours(h))
+	}
+	r.expect(hours(5), "ask 05:00")
+}
+
 // TestManyDueTimesAreToldInBatches: a machine that was off for a week, at a policy of each minute.
 func TestManyDueTimesAreToldInBatches(t *testing.T) {
 	r := newRig(t, func(p *wire.ScheduledPolicy) { p.Cron = "1m" })

@@ -56,7 +56,7 @@ func (e Recovered) apply(s State, _ time.Time) (State, []Action) {
 	s.Finish, s.Swept, s.Listed = f.Finish, f.Finish, s.Listed || f.Rides
 	s.Canceled = f.Cancel
 	s.Spent = f.InLedger && !s.ran()
-	s.Resume = s.Phase != wire.PhaseOffered && !s.silent()
+	s.Resume = s.Phase != wire.PhaseOffered && !s.Silent()
 	return s, nil
 }
 
@@ -64,7 +64,7 @@ func (e Recovered) apply(s State, _ time.Time) (State, []Action) {
 type SaveFailed struct{ Error wire.JobError }
 
 func (e SaveFailed) apply(s State, now time.Time) (State, []Action) {
-	if s.silent() {
+	if s.Silent() {
 		// Nothing was said of it: it is given up.
 		s.Refusal, s.Launched, s.Nonce, s.Doing = &e.Error, false, "", Idle
 		s.InMemory = s.InMemory || !s.Allowed
@@ -318,7 +318,7 @@ func (e Resumed) apply(s State, now time.Time) (State, []Action) {
 		return s, nil
 	}
 	s.Doing = Idle
-	if s.silent() {
+	if s.Silent() {
 		return s, nil // a drop came in between: the adopt decides
 	}
 	if e.Answer != AnswerOK {
@@ -411,7 +411,7 @@ func (e Finished) apply(s State, _ time.Time) (State, []Action) {
 type LeaseLost struct{ Lease string }
 
 func (e LeaseLost) apply(s State, _ time.Time) (State, []Action) {
-	if e.Lease == s.Lease && !s.Resume && s.Orphan == "" && !s.silent() {
+	if e.Lease == s.Lease && !s.Resume && s.Orphan == "" && !s.Silent() {
 		s.loseLease()
 	}
 	return s, nil
@@ -457,7 +457,7 @@ func (e LogStopped) apply(s State, _ time.Time) (State, []Action) {
 type CancelAsked struct{}
 
 func (CancelAsked) apply(s State, _ time.Time) (State, []Action) {
-	if s.Canceled || s.InMemory || s.ended() || s.Orphan != "" || s.Phase == wire.PhaseOffered || s.silent() {
+	if s.Canceled || s.InMemory || s.ended() || s.Orphan != "" || s.Phase == wire.PhaseOffered || s.Silent() {
 		return s, nil
 	}
 	s.Canceled = true
@@ -476,7 +476,7 @@ func (CancelFailed) apply(s State, _ time.Time) (State, []Action) {
 type DropAsked struct{ Lease string }
 
 func (e DropAsked) apply(s State, _ time.Time) (State, []Action) {
-	if e.Lease != s.Lease || s.Orphan != "" || s.silent() {
+	if e.Lease != s.Lease || s.Orphan != "" || s.Silent() {
 		return s, nil
 	}
 	if s.mayReadopt() {

@@ -205,10 +205,10 @@ func (j *job) step(e Event) {
 			j.log.Debug("job", "job", j.id, "phase", s.Phase, "doing", s.Doing, "orphan", s.Orphan)
 			j.status.changed()
 		}
-		if before.Occupies() && !s.Occupies() || before.silent() && !s.silent() {
+		if before.Occupies() && !s.Occupies() || before.Silent() && !s.Silent() {
 			j.changed()
 		}
-		if before.Works() && !s.Works() || before.silent() && !s.silent() {
+		if before.Works() && !s.Works() || before.Silent() && !s.Silent() {
 			j.schedule.look() // a lane is free, or what waited for the adopt may be asked for
 		}
 		e = nil

@@ -501,7 +501,7 @@ func (w *world) fate() {
 			}
 		}
 	case 4:
-		if w.agent != nil && w.p(10) && w.state.Terminal() && !w.agent.silent() {
+		if w.agent != nil && w.p(10) && w.state.Terminal() && !w.agent.Silent() {
 			w.dropped = w.dropped || w.state != absent
 			w.feed(DropAsked{Lease: w.agent.Lease})
 		}

@@ -187,7 +187,7 @@ func (p *poller) introduction(ctx context.Context) wire.HelloRequest {
 	}
 	for _, j := range p.all() {
 		s := j.current()
-		if s.silent() {
+		if s.Silent() {
 			continue
 		}
 		h.Jobs = append(h.Jobs, wire.JobReport{ID: s.ID, Lease: s.Lease, Phase: s.Phase})
@@ -254,7 +254,7 @@ func (p *poller) query() wire.PollQuery {
 	for _, j := range p.all() {
 		s := j.current()
 		busy = busy || s.Occupies()
-		if len(q.Jobs) < wire.MaxPollJobs && !s.silent() {
+		if len(q.Jobs) < wire.MaxPollJobs && !s.Silent() {
 			q.Jobs = append(q.Jobs, wire.JobRef{ID: s.ID, Lease: s.Lease})
 		}
 	}

@@ -195,7 +195,7 @@ func (s *scheduler) facts() planner.Facts {
 		if state.Works() {
 			f.Busy[j.lane()] = true
 		}
-		if state.silent() && !state.Done {
+		if state.Silent() && !state.Done {
 			f.Local[j.id] = true
 		}
 	}

@@ -143,8 +143,8 @@ type State struct {
 	Done bool
 }
 
-// silent: nothing of the job may be said to the server.
-func (s State) silent() bool { return s.Local && !s.Adopted }
+// Silent reports whether nothing of the job may be said to the server: it began here and was not adopted yet.
+func (s State) Silent() bool { return s.Local && !s.Adopted }
 
 // ran: restic may have run, or runs.
 func (s State) ran() bool { return s.Launched || s.Result }
@@ -196,7 +196,7 @@ func (s State) advance(out []Action, now time.Time, random string) (State, []Act
 	if s.Orphan != "" {
 		return s.advanceOrphan(out)
 	}
-	if s.silent() {
+	if s.Silent() {
 		return s.advanceLocal(out, now, random)
 	}
 	if s.Resume {

@@ -94,7 +94,7 @@ func obey(s State, out []Action) error {
 		var need Doing
 		switch a.(type) {
 		case Accept, Start, Resume, Ship, List, FollowListing, Finish:
-			if s.silent() {
+			if s.Silent() {
 				return fmt.Errorf("%T of a job that was not adopted yet", a)
 			}
 		}
@@ -116,11 +116,11 @@ func obey(s State, out []Action) error {
 				return errors.New("launch of a job that must not run")
 			}
 		case Adopt:
-			if !s.silent() || !s.Adopting || a.Nonce == "" || a.Nonce != s.Nonce {
+			if !s.Silent() || !s.Adopting || a.Nonce == "" || a.Nonce != s.Nonce {
 				return errors.New("adopt of a job that is not one begun here, or without the nonce of the folder")
 			}
 		case GiveUp:
-			if !s.Done || !s.silent() || s.ran() {
+			if !s.Done || !s.Silent() || s.ran() {
 				return errors.New("a job is given up that ran, or that the server knows")
 			}
 		case Abandon:
