@@ -29,8 +29,9 @@ var rooms = map[string][]string{
 	"server/access":           {"server/fault", "server/database", "shared/wire"},
 	"server/web":              {"frontend", "shared/wire"},
 	"server/retention":        {},
+	"server/maintenance":      {"shared/wire", "schedule", "server/fault", "server/database", "server/fleet", "server/retention"},
 	"server/vault":            {"shared/wire", "server/fault", "server/database", "server/fleet"},
-	"server/api":              {"shared/wire", "server/fault", "server/database", "server/fleet", "server/access", "server/policy", "server/web", "server/install", "server/vault"},
+	"server/api":              {"shared/wire", "server/fault", "server/database", "server/fleet", "server/access", "server/policy", "server/web", "server/install", "server/vault", "server/maintenance", "server/retention"},
 	"server/install":          {"server/fault", "packaging"},
 	"server/keeper":           {"server/fleet", "server/access", "server/policy", "server/database"},
 	"server/config":           {"shared/wire"},
@@ -52,7 +53,7 @@ var rooms = map[string][]string{
 var libraries = map[string][]string{
 	"github.com/labstack/echo":              {"server/api"},
 	"github.com/danielgtaylor/huma":         {"server/api"},
-	"gorm.io/":                              {"server/database", "server/fleet", "server/access", "server/vault", "server/policy"},
+	"gorm.io/":                              {"server/database", "server/fleet", "server/access", "server/vault", "server/policy", "server/maintenance"},
 	"filippo.io/age":                        {"server/vault"},
 	"github.com/hashicorp/go-retryablehttp": {"agent/client"},
 }

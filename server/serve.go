@@ -19,6 +19,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"restic-manager/frontend"
+	"restic-manager/schedule"
 	"restic-manager/server/access"
 	"restic-manager/server/api"
 	"restic-manager/server/config"
@@ -26,6 +27,7 @@ import (
 	"restic-manager/server/fault"
 	"restic-manager/server/fleet"
 	"restic-manager/server/keeper"
+	"restic-manager/server/maintenance"
 	"restic-manager/server/policy"
 	"restic-manager/server/vault"
 	"restic-manager/server/web"
@@ -138,7 +140,8 @@ func assembleOn(ctx context.Context, db *database.DB, s *config.Settings, log *s
 	if err != nil {
 		return nil, err
 	}
-	repositories := vault.Open(vault.Options{DB: db, Fleet: f, Log: log})
+	checkCron := func(expression, zone string) error { _, err := schedule.Parse(expression, zone); return err }
+	repositories := vault.Open(vault.Options{DB: db, Fleet: f, CheckCron: checkCron, Log: log})
 	policies := policy.Open(policy.Options{DB: db, Fleet: f, Assign: repositories.TryAssign, Log: log})
 	p := &parts{db: db, access: access.Open(access.Options{DB: db, Log: log})}
 	if err := firstAdministrator(ctx, s, p.access); err != nil {
@@ -155,15 +158,17 @@ func assembleOn(ctx context.Context, db *database.DB, s *config.Settings, log *s
 		}
 		pair = p.cert.current
 	}
+	m := maintenance.Open(maintenance.Options{DB: db, Fleet: f, Log: log})
 	p.api, err = api.New(api.Options{
-		Fleet: f, Access: p.access, Vault: repositories, Policies: policies, Web: pages, Log: log, PublicURL: s.PublicURL, InsecureHTTP: s.InsecureHTTP, TrustedProxies: prefixes(s.TrustedProxies),
+		Fleet: f, Access: p.access, Vault: repositories, Policies: policies, Maintenance: m, Web: pages, Log: log, PublicURL: s.PublicURL, InsecureHTTP: s.InsecureHTTP, TrustedProxies: prefixes(s.TrustedProxies),
 		MetricsToken: s.MetricsToken, Version: serverVersion(), HelpURL: s.HelpURL, Ready: (&readiness{db: p.db}).check,
 		AgentsDir: s.AgentsDir, Certificate: pair,
 	})
 	if err != nil {
 		return nil, err
 	}
-	p.keeper = keeper.New(log, keeper.Duties(f, policies, p.access, log, p.api.CountViolations)...)
+	p.keeper = keeper.New(log, append(keeper.Duties(f, policies, p.access, log, p.api.CountViolations),
+		keeper.Duty{Name: "maintenance", Every: 30 * time.Second, Do: m.Duty})...)
 	return p, nil
 }
 

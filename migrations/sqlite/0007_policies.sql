@@ -119,12 +119,14 @@ CREATE TABLE repository_checks (
     job_id        text NOT NULL,
     PRIMARY KEY (repository_id, parts, part)
 );
--- Snapshots that no job of ours made, and that a person has said to count.
+-- Snapshots that no job of ours explains, and what a person has said of them: that they count from now on, or, with counts
+-- false, that they are left out and need no further look.
 CREATE TABLE snapshot_adoptions (
     repository_id text NOT NULL REFERENCES repositories (id) ON DELETE CASCADE,
     snapshot_id   text NOT NULL,
     adopted_at    datetime NOT NULL,
     adopted_by    text NOT NULL,
+    counts        boolean NOT NULL DEFAULT true,
     PRIMARY KEY (repository_id, snapshot_id)
 );
 -- Removals that retention asked for: explicit ids, the total there was, and what became of them.

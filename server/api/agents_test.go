@@ -334,6 +334,8 @@ var wellFormed = map[string]string{
 	"createJob":        `{"kind":"backup","args":["/a"]}`,
 	"createRepository": `{"name":"x","url":"rest:https://backup.example/x"}`, "updateRepository": `{"append_only":true}`, "testRepository": `{"host_id":"` + nobody + `"}`,
 	"revealRepository": `{"current_password":"` + goodSecret + `"}`, "makeRecoveryKit": `{"passphrase":"twelve and more","current_password":"` + goodSecret + `"}`,
+	"createAPIKey": `{"name":"k","role":"viewer"}`, "adoptSnapshots": `{"repository_id":"` + sha("r") + `"}`, "unfreezeRepository": `{"repository_id":"` + sha("r") + `"}`,
+	"maintainRepository": `{"repository_id":"` + sha("r") + `","kind":"check"}`, "previewRetention": `{"host_id":"` + nobody + `","keep":{"daily":7}}`,
 	"recordTicks": `{"ticks":[]}`, "adoptJob": `{"policy_id":"` + nobody + `","due_at":"2026-11-24T00:00:00Z","kind":"backup","spec":{"paths":["/a"]},"start_nonce":"0123456789abcdef0123456789abcdef","repository":"local"}`,
 	"createPolicy": policyBody("x"), "putPolicy": strings.Replace(policyBody("x"), `{`, `{"enabled":true,"version":1,`, 1), "runPolicy": `{}`, "planPolicy": policyBody("planned"),
 	"previewSchedule": `{"cron":"30 2 * * *","zone":"Europe/Berlin"}`,

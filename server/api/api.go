@@ -20,17 +20,20 @@ import (
 	"restic-manager/server/database"
 	"restic-manager/server/fleet"
 	"restic-manager/server/install"
+	"restic-manager/server/maintenance"
 	"restic-manager/server/policy"
 	"restic-manager/server/vault"
 )
 
-// Options make a Server. Fleet, Access, Vault and Policies are needed; the zero value of the rest is safe.
+// Options make a Server. Fleet, Access, Vault, Policies and Maintenance are needed; the zero value of the rest is safe.
 type Options struct {
 	Fleet  *fleet.Store
 	Access *access.Access
 	Vault  *vault.Store
 	// Policies are on the same database.
 	Policies *policy.Store
+	// Maintenance is on the same database.
+	Maintenance *maintenance.Store
 	// Web answers what is not the API: the dashboard. It may set its own Content-Security-Policy. nil: 404.
 	Web http.Handler
 	Log *slog.Logger // nil discards
@@ -98,8 +101,8 @@ type Server struct {
 // New builds the server. It panics when the table of routes is not sound: a route without a permission, or a
 // handler that is not in the table.
 func New(o Options) (*Server, error) {
-	if o.Fleet == nil || o.Access == nil || o.Vault == nil || o.Policies == nil {
-		return nil, errors.New("api: Fleet, Access, Vault and Policies are needed")
+	if o.Fleet == nil || o.Access == nil || o.Vault == nil || o.Policies == nil || o.Maintenance == nil {
+		return nil, errors.New("api: Fleet, Access, Vault, Policies and Maintenance are needed")
 	}
 	return build(o)
 }

@@ -52,7 +52,7 @@ func TestADemotionBetweenCheckAndWriteIsObeyed(t *testing.T) {
 		r.believe()
 		n := 0
 		for _, row := range r.table() {
-			if !row.Permission.signedIn() || row.Method == get {
+			if !row.Permission.signedIn() || row.Method == get || slices.Contains(looks, row.ID) {
 				continue
 			}
 			for how, end := range ends {

@@ -58,7 +58,7 @@ func (w *world) ids() map[string]string {
 	ids := map[string]string{
 		"host": host.id, "job": j.id, "operator": account, "enrollment token": w.token(), "another's session": w.session(other), "listing": w.listing(j), "policy": w.policy(),
 		"deleted host": gone.id, "job of a deleted host": lost.id, "deleted operator": former, "deleted enrollment token": void, "ended session": ended,
-		"repository": w.repository(), "forgotten repository": forgotten,
+		"repository": w.repository(), "removal": w.removal(), "forgotten repository": forgotten,
 		"snapshot": sha("s"), "lease": j.lease, "nobody": nobody, "upper case": strings.ToUpper(host.id), "braces": "{" + j.id + "}", "no hyphens": strings.ReplaceAll(j.id, "-", ""),
 	}
 	for _, path := range []string{"/api/hosts/" + gone.id + "/revoke", "/api/hosts/" + gone.id, "/api/operators/" + former, "/api/enrollment-tokens/" + void, "/api/repositories/" + forgotten} {
@@ -83,7 +83,7 @@ func (w *world) owner(name string) string {
 }
 
 // things names which of ids a row of people may find: the type that its path is about.
-var things = map[string]string{"/api/hosts/": "host", "/api/jobs/": "job", "/api/operators/": "operator", "/api/enrollment-tokens/": "enrollment token", "/api/sessions/": "nothing", "/api/repositories/": "repository", "/api/policies/": "policy"}
+var things = map[string]string{"/api/hosts/": "host", "/api/jobs/": "job", "/api/operators/": "operator", "/api/enrollment-tokens/": "enrollment token", "/api/sessions/": "nothing", "/api/repositories/": "repository", "/api/policies/": "policy", "/api/removals/": "removal", "/api/api-keys/": "nothing"}
 
 // What a person may not find, because it is another's, deleted, of another type or no id at all, answers as
 // what never was: byte for byte, but for the request's id. So it is in each path of people.
@@ -349,7 +349,7 @@ func TestNoAnswerHasAKeyForASecret(t *testing.T) {
 				t.Fatalf("%s: %v", row.ID, err)
 			}
 			for _, key := range keysOf(v) {
-				if secretKey(key) && !(row.ID == "createEnrollmentToken" && key == "token") && !(row.ID == "revealRepository" && key == "password") && !(row.ID == "listAudit" && bytes.Contains(a.body, []byte(`"password":"changed"`))) {
+				if secretKey(key) && !(row.ID == "createEnrollmentToken" && key == "token") && !(row.ID == "createAPIKey" && key == "secret") && !(row.ID == "revealRepository" && key == "password") && !(row.ID == "listAudit" && bytes.Contains(a.body, []byte(`"password":"changed"`))) {
 					t.Errorf("%s answers a key %q: %.300s", row.ID, key, a.body)
 				}
 			}
@@ -379,7 +379,7 @@ func TestNoAnswerHasAKeyForASecret(t *testing.T) {
 			}
 			for schema := range seen {
 				for key := range doc.Components.Schemas[schema].Properties {
-					if secretKey(key) && !(schema == "EnrollmentSecret" && key == "token") && !(schema == "RepositorySecrets" && key == "password") {
+					if secretKey(key) && !(schema == "EnrollmentSecret" && key == "token") && !(schema == "APIKeySecret" && key == "secret") && !(schema == "RepositorySecrets" && key == "password") {
 						t.Errorf("%s %s answers a %s with a key %q", method, path, schema, key)
 					}
 				}

@@ -23,6 +23,7 @@ import (
 	"restic-manager/server/database"
 	"restic-manager/server/database/databasetest"
 	"restic-manager/server/fleet"
+	"restic-manager/server/maintenance"
 	"restic-manager/server/policy"
 	"restic-manager/server/vault"
 	"restic-manager/shared/wire"
@@ -127,7 +128,8 @@ func newRig(t testing.TB, engine string, change func(*Options)) *rig {
 	r.access = access.Open(access.Options{DB: r.db, Log: log, Now: r.clock.now})
 	repositories := vault.Open(vault.Options{DB: r.db, Fleet: r.fleet, Log: log})
 	r.policies = policy.Open(policy.Options{DB: r.db, Fleet: r.fleet, Assign: repositories.TryAssign, Log: log})
-	o := Options{Fleet: r.fleet, Access: r.access, Vault: repositories, Policies: r.policies, Log: log, Now: r.clock.now, Version: "test",
+	o := Options{Fleet: r.fleet, Access: r.access, Vault: repositories, Policies: r.policies,
+		Maintenance: maintenance.Open(maintenance.Options{DB: r.db, Fleet: r.fleet, Log: log}), Log: log, Now: r.clock.now, Version: "test",
 		Limits: Limits{HostPerSecond: -1}}
 	if change != nil {
 		change(&o)

@@ -89,6 +89,13 @@ func (s *Server) table() []*Route {
 		route(post, "/api/repositories/{id}/test", Operator, "testRepository", "Have a host list the repository's snapshots, its own repository staying what it is", operate(s.testRepository), small, status(201), repeats),
 		route(post, "/api/repositories/{id}/reveal", Administrator, "revealRepository", "Tell what opens a repository, to who gives their own password again", operate(s.revealRepository), small),
 		route(post, "/api/repositories/{id}/kit", Administrator, "makeRecoveryKit", "All that restic needs to get the data back without this server, sealed by a passphrase", operate(s.makeRecoveryKit), small),
+		route(get, "/api/repositories/{id}/removals", Viewer, "listRemovals", "What retention removed or would remove, newest first", operate(s.listRemovals), zipped),
+		route(post, "/api/repositories/{id}/adopt", Operator, "adoptSnapshots", "Have snapshots count that no backup ordered here made", operate(s.adoptSnapshots)),
+		route(post, "/api/repositories/{id}/unfreeze", Operator, "unfreezeRepository", "Say that somebody has looked at what does not count: it is left out, and retention goes on", operate(s.unfreezeRepository), small, status(204)),
+		route(post, "/api/repositories/{id}/maintain", Operator, "maintainRepository", "Remove what no policy keeps, free its space, or verify the next part of the data, now", operate(s.maintainRepository), small),
+		route(post, "/api/removals/{id}/approve", Operator, "approveRemoval", "Order a removal that waits for a person's yes", operate(s.approveRemoval)),
+		route(post, "/api/removals/{id}/refuse", Operator, "refuseRemoval", "End a removal that waits for a person's yes", operate(s.refuseRemoval)),
+		route(post, "/api/retention/preview", Viewer, "previewRetention", "What a rule would keep of a host's snapshots; nothing is removed", operate(s.previewRetention), zipped, small),
 
 		route(get, "/api/jobs", Viewer, "listJobs", "Jobs, newest first", operate(s.listJobs), zipped),
 		route(get, "/api/jobs/{id}", Viewer, "getJob", "One job", operate(s.getJob), zipped),

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -121,6 +122,51 @@ func (w *world) due(a *agent) (policyID string, due time.Time) {
 	return p.ID, w.clock.now().UTC().Truncate(time.Minute)
 }
 
+// maintained is a repository with a host that maintains it, and restic's id of what is there.
+func (w *world) maintained() (id, content string) {
+	w.t.Helper()
+	id, content = w.repository(), sha(w.name("content"))
+	w.must(request{method: "PATCH", path: "/api/repositories/" + id, as: w.admin, body: fmt.Sprintf(`{"runner_id":%q}`, w.host().id)}, nil)
+	w.write(func(tx *database.Tx) error {
+		if err := tx.Exec("INSERT INTO repositories (id, created_at, refreshed_at) VALUES (?, ?, ?)", content, tx.Now, tx.Now).Error; err != nil {
+			return err
+		}
+		return tx.Exec("INSERT INTO repository_maintenance (repository_id, setting_id) VALUES (?, ?)", content, id).Error
+	})
+	return id, content
+}
+
+// removal waits for a person's yes, of the one snapshot more than its policy keeps.
+func (w *world) removal() string {
+	w.t.Helper()
+	_, content := w.maintained()
+	var p struct{ ID string }
+	body := strings.Replace(policyBody(w.name("policy")), `"spec":{`, `"spec":{"keep":{"last":1},`, 1)
+	w.must(request{method: "POST", path: "/api/policies", as: w.admin, body: body}, &p)
+	host, policy, id := w.host().id, p.ID, database.NewID()
+	old := sha(w.name("snapshot"))
+	w.write(func(tx *database.Tx) (err error) {
+		for i, snapshot := range []string{old, sha(w.name("snapshot"))} {
+			at := tx.Now.Add(time.Duration(i-2) * time.Hour)
+			err = errors.Join(err, tx.Exec(`INSERT INTO snapshots (repository_id, id, time, hostname, username, paths, tags, excludes, parent, tree, original, program_version,
+				size_bytes, file_count, data_added, summary) VALUES (?, ?, ?, 'machine', '', '[]', '[]', '[]', '', '', '', '', 0, 0, 0, '')`, content, snapshot, at).Error,
+				tx.Exec(`INSERT INTO jobs (id, host_id, kind, lane, hold, state, spec, created_by, time_limit_seconds, queued_at, expires_at, started_at, ended_at, policy_id,
+					repository_id, snapshot_id) VALUES (?, ?, 'backup', 'long', 'shared', 'succeeded', '{}', 'x', 60, ?, ?, ?, ?, ?, ?, ?)`,
+					database.NewIDAt(at), host, at, at, at, at, policy, content, snapshot).Error)
+		}
+		return errors.Join(err, tx.Exec("INSERT INTO removals (id, repository_id, made_at, snapshot_ids, id_count, total, state) VALUES (?, ?, ?, ?, 1, 2, 'waiting')",
+			id, content, tx.Now, `["`+old+`"]`).Error)
+	})
+	return id
+}
+
+func (w *world) write(do func(tx *database.Tx) error) {
+	w.t.Helper()
+	if err := w.db.Write(w.t.Context(), do); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // listing is a token that the agent drew, and its job.
 func (w *world) listing(j *running) string {
 	w.t.Helper()
@@ -155,6 +201,20 @@ func (w *world) person(row *Route) (q request, id string) {
 		q.body = fmt.Sprintf(`{"name":%q,"url":"rest:https://backup.example/{host}"}`, w.name("repository"))
 	case "getRepository", "updateRepository", "forgetRepository", "listRepositoryHosts", "revealRepository", "makeRecoveryKit":
 		id = w.repository()
+	case "deleteAPIKey":
+		var k struct{ ID string }
+		w.must(request{method: "POST", path: "/api/api-keys", as: w.admin, body: wellFormed["createAPIKey"]}, &k)
+		id = k.ID
+	case "listRemovals", "adoptSnapshots", "unfreezeRepository", "maintainRepository":
+		var content string
+		id, content = w.maintained()
+		if q.body != "" {
+			q.body = strings.Replace(q.body, sha("r"), content, 1)
+		}
+	case "approveRemoval", "refuseRemoval":
+		id = w.removal()
+	case "previewRetention":
+		q.body = strings.Replace(q.body, nobody, w.host().id, 1)
 	case "testRepository":
 		id = w.repository()
 		q.body = fmt.Sprintf(`{"host_id":%q}`, w.host().id)

@@ -900,6 +900,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/removals/{id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Order a removal that waits for a person's yes */
+        post: operations["approveRemoval"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/removals/{id}/refuse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End a removal that waits for a person's yes */
+        post: operations["refuseRemoval"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/repositories": {
         parameters: {
             query?: never;
@@ -937,6 +971,23 @@ export interface paths {
         patch: operations["updateRepository"];
         trace?: never;
     };
+    "/api/repositories/{id}/adopt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Have snapshots count that no backup ordered here made */
+        post: operations["adoptSnapshots"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/repositories/{id}/hosts": {
         parameters: {
             query?: never;
@@ -971,6 +1022,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/repositories/{id}/maintain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Remove what no policy keeps, free its space, or verify the next part of the data, now */
+        post: operations["maintainRepository"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/repositories/{id}/removals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What retention removed or would remove, newest first */
+        get: operations["listRemovals"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/repositories/{id}/reveal": {
         parameters: {
             query?: never;
@@ -999,6 +1084,40 @@ export interface paths {
         put?: never;
         /** Have a host list the repository's snapshots, its own repository staying what it is */
         post: operations["testRepository"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/repositories/{id}/unfreeze": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say that somebody has looked at what does not count: it is left out, and retention goes on */
+        post: operations["unfreezeRepository"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/retention/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a rule would keep of a host's snapshots; nothing is removed */
+        post: operations["previewRetention"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1238,6 +1357,10 @@ export interface components {
             /** Format: int64 */
             total_bytes: number;
         };
+        AdoptedSnapshots: {
+            /** Format: int64 */
+            adopted: number;
+        };
         AdoptRequest: {
             /** Format: date-time */
             due_at: string;
@@ -1254,6 +1377,12 @@ export interface components {
             started_at: string;
             /** Format: int64 */
             time_limit_seconds: number;
+        };
+        AdoptSnapshots: {
+            /** @description restic's own id */
+            repository_id: string;
+            /** @description Full ids; none: all that do not count now */
+            snapshot_ids?: string[];
         };
         AgentListing: {
             repository_id: string;
@@ -1974,6 +2103,20 @@ export interface components {
             id: string;
             verdict: string;
         };
+        Judged: {
+            /** @description Why it does not count: it keeps no other one from being kept, and is not removed */
+            anomaly?: string;
+            id: string;
+            keep: boolean;
+            /** @description Why it is kept */
+            reasons: string[];
+            short_id: string;
+            /**
+             * Format: date-time
+             * @description When the backup ended by the server's clock; the snapshot's own time where no backup explains it
+             */
+            time: string;
+        };
         Keep: {
             /** Format: int64 */
             daily?: number;
@@ -2050,6 +2193,20 @@ export interface components {
             cancel: boolean;
             /** Format: int64 */
             next_line: number;
+        };
+        MaintainedRepository: {
+            /** @description Of a prune or a check */
+            job?: components["schemas"]["Job"];
+            /** @description Why there is nothing to remove now */
+            nothing?: string;
+            /** @description Of a forget */
+            removal?: components["schemas"]["Removal"];
+        };
+        MaintainRepository: {
+            /** @enum {string} */
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
+            /** @description restic's own id */
+            repository_id: string;
         };
         Maintenance: {
             /** @description When one part of the data is read and verified */
@@ -2368,6 +2525,12 @@ export interface components {
             /** @description In words */
             text: string;
         };
+        PreviewRetention: {
+            host_id: string;
+            keep: components["schemas"]["Keep"];
+            /** @description Whose snapshots; empty: those of all policies of the host */
+            policy_id?: string;
+        };
         PreviewSchedule: {
             cron: string;
             /** Format: int64 */
@@ -2441,6 +2604,40 @@ export interface components {
             setting_id?: string;
             /** @description As restic's --repo, without a password in it */
             url?: string;
+        };
+        Removal: {
+            /** Format: date-time */
+            decided_at?: string;
+            decided_by?: string;
+            id: string;
+            /**
+             * Format: int64
+             * @description How many they are
+             */
+            id_count: number;
+            job_id?: string;
+            /** Format: date-time */
+            made_at: string;
+            /** @description restic's own id of the repository */
+            repository_id: string;
+            /** @description The oldest first; the first 500 of them */
+            snapshot_ids: string[];
+            /**
+             * @description waiting: for a person's yes; ordered: a job removes them; done: the list of after it holds none of them
+             * @enum {string}
+             */
+            state: "waiting" | "ordered" | "done" | "failed" | "refused";
+            /**
+             * Format: int64
+             * @description How many snapshots there were
+             */
+            total: number;
+            /** @description Why it waits, or failed */
+            why?: string;
+        };
+        Removals: {
+            /** @description The newest first; the newest 50 */
+            removals: components["schemas"]["Removal"][];
         };
         Repositories: {
             repositories: components["schemas"]["Repository"][];
@@ -2585,6 +2782,23 @@ export interface components {
         ResumeRequest: {
             new_lease: string;
             old_lease: string;
+        };
+        RetentionPreview: {
+            /**
+             * Format: int64
+             * @description Of those kept, how many do not count: no backup that was ordered here explains them
+             */
+            anomalous: number;
+            /** @description Why retention would remove nothing until a person has looked */
+            frozen?: string;
+            /** Format: int64 */
+            keep: number;
+            /** Format: int64 */
+            remove: number;
+            /** @description The newest first; the first 2000 of them */
+            snapshots: components["schemas"]["Judged"][];
+            /** @description What is to be reported before retention removes anything */
+            waits?: string;
         };
         RevealRepository: {
             /** @description One's own */
@@ -2835,6 +3049,10 @@ export interface components {
         };
         TicksRequest: {
             ticks: components["schemas"]["AgentTick"][];
+        };
+        UnfreezeRepository: {
+            /** @description restic's own id */
+            repository_id: string;
         };
         UnlockSpec: Record<string, never>;
         UpdateHost: {
@@ -5161,6 +5379,70 @@ export interface operations {
             };
         };
     };
+    approveRemoval: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Removal"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    refuseRemoval: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Removal"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listRepositories: {
         parameters: {
             query?: never;
@@ -5321,6 +5603,42 @@ export interface operations {
             };
         };
     };
+    adoptSnapshots: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AdoptSnapshots"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdoptedSnapshots"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listRepositoryHosts: {
         parameters: {
             query?: never;
@@ -5377,6 +5695,74 @@ export interface operations {
                 };
                 content: {
                     "application/json": string;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    maintainRepository: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MaintainRepository"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MaintainedRepository"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listRemovals: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Removals"];
                 };
             };
             /** @description Error */
@@ -5458,6 +5844,73 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    unfreezeRepository: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UnfreezeRepository"];
+            };
+        };
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    previewRetention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PreviewRetention"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetentionPreview"];
                 };
             };
             /** @description Error */
