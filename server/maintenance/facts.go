@@ -45,7 +45,8 @@ func readFacts(db *gorm.DB, repositoryID string, now time.Time) ([]fact, error) 
 	return facts, readHosts(db, repositoryID, facts, now)
 }
 
-// readJobs adds the backups that say that they made the snapshots.
+// readJobs adds the backups that say that they made the snapshots. One that ran while the server was away may not have
+// learnt the id of its repository; a snapshot's id is one of a kind.
 func readJobs(db *gorm.DB, repositoryID string, facts []fact, place map[string]int) error {
 	var rows []struct {
 		ID, HostID, SnapshotID string
@@ -54,7 +55,7 @@ func readJobs(db *gorm.DB, repositoryID string, facts []fact, place map[string]i
 		StartedAt, EndedAt     *time.Time
 	}
 	err := db.Raw(`SELECT j.id, j.host_id, j.snapshot_id, j.policy_id, j.due_at, j.started_at, j.ended_at
-		FROM jobs j JOIN snapshots s ON s.repository_id = j.repository_id AND s.id = j.snapshot_id
+		FROM snapshots s JOIN jobs j ON j.snapshot_id = s.id AND j.repository_id IN (s.repository_id, '')
 		WHERE s.repository_id = ? AND j.snapshot_id <> '' AND j.kind = 'backup' AND j.state IN ('succeeded', 'succeeded_with_issues')`, repositoryID).Scan(&rows).Error
 	if err != nil {
 		return fmt.Errorf("read the backups of repository %s: %w", repositoryID, err)

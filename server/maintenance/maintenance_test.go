@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"restic-manager/server/database"
+	"restic-manager/server/fleet"
 	"restic-manager/server/retention"
 	"restic-manager/shared/wire"
 )
@@ -325,6 +326,53 @@ func TestAReportThatMayStillComeIsWaitedFor(t *testing.T) {
 		if !strings.Contains(r.frozen(), silent[:8]) {
 			t.Errorf("heard of since: got frozen %q, want %.8s named", r.frozen(), silent)
 		}
+	})
+}
+
+// TestAWeekWithoutTheServerIsSevenDays: an agent that kept the schedule by itself reports all its backups at once.
+func TestAWeekWithoutTheServerIsSevenDays(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		host := r.host("a")
+		p := r.policy("daily", `{"daily":7}`)
+		back := r.clock.Now().Add(7 * 24 * time.Hour)
+		r.clock.Set(back)
+		var ids []string
+		for day := range 7 {
+			due := back.AddDate(0, 0, day-7)
+			id := r.backup(host, "a", p)
+			made := r.storage[id]
+			made.Time = due.Add(time.Minute)
+			r.storage[id] = made
+			r.exec("UPDATE snapshots SET time = ? WHERE id = ?", made.Time, id)
+			// As an adopted job's row is: begun when the server learnt of it.
+			r.exec("UPDATE jobs SET due_at = ?, started_at = ?, ended_at = ?, repository_id = '' WHERE snapshot_id = ?", due, back, back, id)
+			ids = append(ids, id)
+		}
+		r.night()
+		if r.frozen() != "" || len(r.removals()) != 0 {
+			t.Errorf("got frozen %q, removals %+v; want all 7 days kept", r.frozen(), r.removals())
+		}
+		r.wantThere(ids...)
+	})
+}
+
+// TestTheLiesOfAHostFreeze: a host that may report jobs cannot take another's snapshot for its own, nor another time.
+func TestTheLiesOfAHostFreeze(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		p := r.policy("last", `{"last":3}`)
+		host, liar := r.host("a"), r.host("b")
+		ids := r.days(host, "a", p, 3)
+		r.clock.Advance(time.Hour)
+		j, _, err := r.fleet.CreateJob(t.Context(), tester, fleet.NewJob{HostID: liar, Kind: wire.KindBackup, PolicyID: p, Spec: &wire.BackupSpec{Paths: []string{"/home"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.finish(liar, j.ID, r.begin(liar, j.ID), wire.FinishRequest{State: wire.StateSucceeded, Summary: &wire.Summary{SnapshotID: ids[1]}})
+		r.night()
+		if why := r.frozen(); !strings.Contains(why, ids[1][:8]) || !strings.Contains(why, "several backups") {
+			t.Errorf("another's snapshot: got frozen %q, want %.8s named", why, ids[1])
+		}
+		r.wantThere(ids...)
 	})
 }
 
