@@ -47,6 +47,18 @@ const jobs = createRoute({ getParentRoute: () => root, path: "/jobs", validateSe
 const job = createRoute({ getParentRoute: () => root, path: "/jobs/$jobId", validateSearch: jobSearch }).lazy(() =>
 	import("./routes/job").then((m) => m.route),
 );
+const repositories = createRoute({ getParentRoute: () => root, path: "/repositories" }).lazy(() =>
+	import("./routes/repositories").then((m) => m.route),
+);
+const newRepository = createRoute({ getParentRoute: () => root, path: "/repositories/new" }).lazy(() =>
+	import("./routes/repository.edit").then((m) => m.fresh),
+);
+const repository = createRoute({ getParentRoute: () => root, path: "/repositories/$repositoryId" }).lazy(() =>
+	import("./routes/repository").then((m) => m.route),
+);
+const editRepository = createRoute({ getParentRoute: () => root, path: "/repositories/$repositoryId/edit" }).lazy(() =>
+	import("./routes/repository.edit").then((m) => m.route),
+);
 const settings = createRoute({
 	getParentRoute: () => root,
 	path: "/settings",
@@ -60,7 +72,20 @@ const section = createRoute({
 	validateSearch: settingsSearch,
 }).lazy(() => import("./routes/settings").then((m) => m.route));
 
-const tree = root.addChildren([fleet, add, host, snapshot, jobs, job, settings, section]);
+const tree = root.addChildren([
+	fleet,
+	add,
+	host,
+	snapshot,
+	jobs,
+	job,
+	repositories,
+	newRepository,
+	repository,
+	editRepository,
+	settings,
+	section,
+]);
 
 export function makeRouter(queries: QueryClient) {
 	return createRouter({

@@ -8,6 +8,8 @@ export const keys = {
 	jobs: ["jobs"] as const,
 	jobsOf: (hostID: string) => ["jobs", "of", hostID] as const,
 	job: (id: string) => ["job", id] as const,
+	repositories: ["repositories"] as const,
+	policies: ["policies"] as const,
 	tokens: ["enrollment-tokens"] as const,
 	sessions: ["sessions"] as const,
 	operators: ["operators"] as const,

@@ -19,10 +19,17 @@ describe("the builder reads what it writes", () => {
 
 describe("what the builder cannot show", () => {
 	// 5 does not divide 24: the last distance of a day is another one.
-	it.each(["0 */5 * * *", "*/10 * * * *", "0 2 * 6 *", "@daily", "0 2 1 * 1", "60 2 * * *", "0 2 * * 7", "nonsense", ""])(
-		"%s stays as it is",
-		(cron) => expect(rhythmOf(cron)).toEqual({ every: "cron", cron }),
-	);
+	it.each([
+		"0 */5 * * *",
+		"*/10 * * * *",
+		"0 2 * 6 *",
+		"@daily",
+		"0 2 1 * 1",
+		"60 2 * * *",
+		"0 2 * * 7",
+		"nonsense",
+		"",
+	])("%s stays as it is", (cron) => expect(rhythmOf(cron)).toEqual({ every: "cron", cron }));
 });
 
 it("reads names of days and ranges", () => {

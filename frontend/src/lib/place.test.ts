@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type Backend, partsOf, type Parts, placeURL, withPerHost } from "./place";
+import { type Backend, type Parts, partsOf, placeURL, withPerHost } from "./place";
 
 const places: [Backend, Parts, string][] = [
 	["rest", { address: "https://b.example:8000", path: "fleet/{host}" }, "rest:https://b.example:8000/fleet/{host}/"],

@@ -57,7 +57,13 @@ export const backends: Record<Backend, Kind> = {
 		about: "restic's own server. With --append-only a machine that is broken into cannot delete what it backed up.",
 		parts: [
 			{ name: "address", label: "Address", example: "https://backup.example.com:8000" },
-			{ name: "path", label: "Path", about: "On the server; empty: its root", example: "fleet/{host}/", optional: true },
+			{
+				name: "path",
+				label: "Path",
+				about: "On the server; empty: its root",
+				example: "fleet/{host}/",
+				optional: true,
+			},
 		],
 		url: (p) => `rest:${withScheme(part(p, "address"))}${bare(part(p, "path")) && `/${bare(part(p, "path"))}`}/`,
 		parse(url) {
@@ -118,7 +124,11 @@ export const backends: Record<Backend, Kind> = {
 			return path.startsWith("/") ? { path } : undefined;
 		},
 	},
-	b2: { name: "Backblaze B2", about: "By B2's own interface; its S3 interface is the better choice.", ...bucket("b2", "Bucket") },
+	b2: {
+		name: "Backblaze B2",
+		about: "By B2's own interface; its S3 interface is the better choice.",
+		...bucket("b2", "Bucket"),
+	},
 	azure: { name: "Azure", about: "Microsoft Azure Blob Storage.", ...bucket("azure", "Container") },
 	gs: { name: "Google Cloud", about: "Google Cloud Storage, by an access token.", ...bucket("gs", "Bucket") },
 	swift: { name: "Swift", about: "OpenStack Swift.", ...bucket("swift", "Container") },
@@ -137,14 +147,17 @@ export function placeURL(backend: Backend, parts: Parts): { url: string } | { er
 	const errors: Record<string, string> = {};
 	for (const p of kind.parts) {
 		const value = part(parts, p.name);
-		if (value === "" && !p.optional) errors[p.name] = `Give ${/^[aeiou]/i.test(p.label) ? "an" : "a"} ${p.label.toLowerCase()}`;
+		if (value === "" && !p.optional)
+			errors[p.name] = `Give ${/^[aeiou]/i.test(p.label) ? "an" : "a"} ${p.label.toLowerCase()}`;
 		else if (/\s/.test(value)) errors[p.name] = "It has no blanks in it";
-		else if (/^[a-z]+:\/\/[^/]*@/.test(value)) errors[p.name] = "No user or password in it: they have fields of their own";
+		else if (/^[a-z]+:\/\/[^/]*@/.test(value))
+			errors[p.name] = "No user or password in it: they have fields of their own";
 	}
 	const path = part(parts, "path");
 	if (!errors.path && (backend === "local" || backend === "sftp") && path !== "" && !path.startsWith("/"))
 		errors.path = "Begin it with /";
-	if (!errors.path && (backend === "local" || backend === "sftp") && bare(path) === "") errors.path ??= "Not the root itself";
+	if (!errors.path && (backend === "local" || backend === "sftp") && bare(path) === "")
+		errors.path ??= "Not the root itself";
 	const port = part(parts, "port");
 	if (port !== "" && !(/^\d{1,5}$/.test(port) && Number(port) >= 1 && Number(port) <= 65535))
 		errors.port = "A port is a number up to 65535";
@@ -164,6 +177,7 @@ export function partsOf(url: string, backend: Backend): Parts | undefined {
 /** The path with a folder of its own for each machine at its end, or without. */
 export function withPerHost(path: string, on: boolean): string {
 	if (path.includes(perHost) === on) return path;
-	if (on) return `${path.replace(/\/+$/, "")}${path.replace(/\/+$/, "") === "" && !path.startsWith("/") ? "" : "/"}${perHost}`;
+	if (on)
+		return `${path.replace(/\/+$/, "")}${path.replace(/\/+$/, "") === "" && !path.startsWith("/") ? "" : "/"}${perHost}`;
 	return path.replace(/\/?\{host\}/g, "");
 }

@@ -57,3 +57,30 @@ export function usualEnv(scheme: string): readonly string[] {
 export function isSecretEnv(key: string): boolean {
 	return /SECRET|PASSWORD|_KEY$|TOKEN|SAS$/.test(key);
 }
+
+const envNames: Record<string, string> = {
+	RESTIC_REST_USERNAME: "User",
+	RESTIC_REST_PASSWORD: "Password",
+	AWS_ACCESS_KEY_ID: "Access key",
+	AWS_SECRET_ACCESS_KEY: "Secret key",
+	AWS_SESSION_TOKEN: "Session token",
+	AWS_DEFAULT_REGION: "Region",
+	B2_ACCOUNT_ID: "Key's id",
+	B2_ACCOUNT_KEY: "Application key",
+	AZURE_ACCOUNT_NAME: "Account",
+	AZURE_ACCOUNT_KEY: "Account's key",
+	AZURE_ACCOUNT_SAS: "SAS token",
+	AZURE_ENDPOINT_SUFFIX: "Endpoint's suffix",
+	GOOGLE_PROJECT_ID: "Project",
+	GOOGLE_ACCESS_TOKEN: "Access token",
+	OS_AUTH_URL: "Sign-in address",
+	OS_USERNAME: "User",
+	OS_PASSWORD: "Password",
+	OS_REGION_NAME: "Region",
+	OS_PROJECT_NAME: "Project",
+};
+
+/** What a key of the environment is to people; the key itself where it has no other name. */
+export function envName(key: string): string {
+	return envNames[key] ?? key;
+}

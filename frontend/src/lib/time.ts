@@ -68,3 +68,30 @@ export function clock(at: string | number | Date): string {
 	const t = new Date(at);
 	return Number.isNaN(t.getTime()) ? "–" : clockFormat.format(t);
 }
+
+const zonedFormats = new Map<string, Intl.DateTimeFormat>();
+
+/** Day and time of day in a zone: Fri 27 Nov, 02:00. A zone that the browser does not know is told in UTC. */
+export function zoned(at: string | number | Date, zone: string): string {
+	const t = new Date(at);
+	if (Number.isNaN(t.getTime())) return "–";
+	let format = zonedFormats.get(zone);
+	if (!format) {
+		const make = (timeZone: string) =>
+			new Intl.DateTimeFormat("en-GB", {
+				weekday: "short",
+				day: "numeric",
+				month: "short",
+				hour: "2-digit",
+				minute: "2-digit",
+				timeZone,
+			});
+		try {
+			format = make(zone);
+		} catch {
+			format = make("UTC");
+		}
+		zonedFormats.set(zone, format);
+	}
+	return format.format(t);
+}

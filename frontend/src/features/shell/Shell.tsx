@@ -1,5 +1,6 @@
 import { ActionIcon, Button, Menu, Tooltip, useMantineColorScheme } from "@mantine/core";
 import {
+	IconDatabase,
 	IconDeviceDesktop,
 	IconHistory,
 	IconKeyboard,
@@ -64,6 +65,7 @@ export function Shell() {
 				<nav aria-label="Main" className={classes.nav}>
 					<Entry to="/" exact icon={<IconServer2 size={17} />} label="Fleet" count={attention} />
 					<Entry to="/jobs" icon={<IconHistory size={17} />} label="Jobs" />
+					<Entry to="/repositories" icon={<IconDatabase size={17} />} label="Repositories" />
 					{operator && <Entry to="/add" icon={<IconPlus size={17} />} label="Add a machine" />}
 					<Entry to="/settings" icon={<IconSettings size={17} />} label="Settings" />
 				</nav>
@@ -80,6 +82,7 @@ export function Shell() {
 			<nav aria-label="Main" className={classes.tabs}>
 				<Entry to="/" exact icon={<IconServer2 size={20} />} label="Fleet" count={attention} />
 				<Entry to="/jobs" icon={<IconHistory size={20} />} label="Jobs" />
+				<Entry to="/repositories" icon={<IconDatabase size={20} />} label="Stores" />
 				{operator && <Entry to="/add" icon={<IconPlus size={20} />} label="Add" />}
 				<Entry to="/settings" icon={<IconSettings size={20} />} label="Settings" />
 			</nav>
@@ -92,7 +95,7 @@ export function Shell() {
 }
 
 interface EntryProps {
-	to: "/" | "/jobs" | "/add" | "/settings";
+	to: "/" | "/jobs" | "/repositories" | "/add" | "/settings";
 	exact?: boolean;
 	icon: React.ReactNode;
 	label: string;
@@ -246,7 +249,7 @@ function useKeys() {
 			const going = Date.now() - goAt.current < 1200;
 			goAt.current = 0;
 			if (going) {
-				const to = ({ f: "/", j: "/jobs", a: "/add", s: "/settings" } as const)[e.key];
+				const to = ({ f: "/", j: "/jobs", a: "/add", r: "/repositories", s: "/settings" } as const)[e.key];
 				if (to) {
 					e.preventDefault();
 					void navigate({ to });

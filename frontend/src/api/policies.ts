@@ -1,0 +1,286 @@
+import {
+	infiniteQueryOptions,
+	keepPreviousData,
+	type QueryClient,
+	queryOptions,
+	useMutation,
+	useQueryClient,
+} from "@tanstack/react-query";
+import { call } from "./call";
+import { keys } from "./keys";
+import type { BackupSpec } from "./types";
+
+export interface PolicyHosts {
+	all?: boolean;
+	ids?: string[];
+	/** All must match. */
+	labels?: Record<string, string>;
+}
+export interface PolicySchedule {
+	cron: string;
+	zone: string;
+	spread_seconds?: number;
+	late_seconds?: number;
+	no_catch_up?: boolean;
+}
+export interface Keep {
+	last?: number;
+	hourly?: number;
+	daily?: number;
+	weekly?: number;
+	monthly?: number;
+	yearly?: number;
+	within_days?: number;
+	tags?: string[];
+}
+export interface PolicySpec {
+	hosts: PolicyHosts;
+	repository_id?: string;
+	backup: BackupSpec;
+	schedule: PolicySchedule;
+	time_limit_seconds?: number;
+	keep?: Keep;
+}
+export interface Policy {
+	id: string;
+	name: string;
+	enabled: boolean;
+	version: number;
+	spec: PolicySpec;
+	created_at: string;
+	updated_at: string;
+	host_count: number;
+	problem_count: number;
+	repository_name?: string;
+	next_due_at?: string;
+	/** What became of the due times of the last 24 hours. */
+	last: LastDay;
+}
+export interface LastDay {
+	run: number;
+	failed: number;
+	missed: number;
+	skipped: number;
+	coalesced: number;
+}
+export interface Change {
+	field: string;
+	before: string;
+	after: string;
+}
+export interface PolicyVersion {
+	version: number;
+	at: string;
+	by: string;
+	name: string;
+	enabled: boolean;
+	spec: PolicySpec;
+	changes: Change[];
+}
+export type Outcome = "run" | "coalesced" | "missed" | "skipped";
+export interface Tick {
+	policy_id: string;
+	policy_name: string;
+	host_id: string;
+	host_name: string;
+	due_at: string;
+	outcome: Outcome;
+	job_id?: string;
+	why?: string;
+	recorded_at: string;
+}
+export interface PolicyHost {
+	id: string;
+	name: string;
+	why: string;
+	problem: string;
+	next_due_at?: string;
+	last_tick?: Tick;
+}
+export interface HostRef {
+	id: string;
+	name: string;
+}
+export interface Plan {
+	hosts: {
+		added: HostRef[];
+		removed: HostRef[];
+		kept: number;
+		problems: { host: HostRef; problem: string }[];
+	};
+	next_runs: { host: HostRef; at: string }[];
+	changes: Change[];
+	retention?: {
+		snapshots: number;
+		keep: number;
+		remove: number;
+		anomalous: number;
+		hosts: { host: HostRef; keep: number; remove: number }[];
+	};
+	warnings: string[];
+}
+export interface PolicyDraft {
+	name: string;
+	enabled: boolean;
+	spec: PolicySpec;
+}
+export interface SchedulePreview {
+	text: string;
+	next: string[];
+	every_seconds?: number;
+}
+export interface HostPolicy {
+	policy: { id: string; name: string; version: number; enabled: boolean };
+	why: string;
+	problem: string;
+	next_due_at?: string;
+	accounted_until: string;
+	last_tick?: Tick;
+}
+export interface HostPolicies {
+	policies: HostPolicy[];
+	schedule_version: number;
+	schedule_known: number;
+	keeps_schedule: boolean;
+}
+export interface FleetCalendar {
+	days: { date: string; succeeded: number; issues: number; failed: number; missed: number; skipped: number }[];
+	due: { at: string; count: number }[];
+}
+export interface TickFilter {
+	policy_id?: string;
+	host_id?: string;
+	outcome?: Outcome;
+}
+
+export const policiesQuery = queryOptions({
+	queryKey: keys.policies,
+	queryFn: ({ signal }) => call<{ policies: Policy[] }>("GET", "/api/policies", { signal }),
+});
+
+export const policyQuery = (id: string) =>
+	queryOptions({
+		queryKey: [...keys.policies, id] as const,
+		queryFn: ({ signal }) => call<Policy>("GET", "/api/policies/{id}", { params: { path: { id } }, signal }),
+	});
+
+/** Who changed what of it, the newest first. */
+export const policyVersionsQuery = (id: string) =>
+	queryOptions({
+		queryKey: [...keys.policies, id, "versions"] as const,
+		queryFn: ({ signal }) =>
+			call<{ versions: PolicyVersion[] }>("GET", "/api/policies/{id}/versions", { params: { path: { id } }, signal }),
+	});
+
+/** The machines it applies to. */
+export const policyHostsQuery = (id: string) =>
+	infiniteQueryOptions({
+		queryKey: [...keys.policies, id, "hosts"] as const,
+		queryFn: ({ pageParam, signal }) =>
+			call<{ hosts: PolicyHost[]; total: number; next_cursor?: string }>("GET", "/api/policies/{id}/hosts", {
+				params: { path: { id }, query: { limit: 100, cursor: pageParam } },
+				signal,
+			}),
+		initialPageParam: undefined as string | undefined,
+		getNextPageParam: (page) => page.next_cursor,
+	});
+
+/** What applies to one machine, and whether its agent knows. */
+export const hostPoliciesQuery = (hostID: string) =>
+	queryOptions({
+		queryKey: [...keys.policies, "of host", hostID] as const,
+		queryFn: ({ signal }) =>
+			call<HostPolicies>("GET", "/api/hosts/{id}/policies", { params: { path: { id: hostID } }, signal }),
+	});
+
+/** Due times and what became of them, the newest first. */
+export const ticksQuery = (filter: TickFilter) =>
+	infiniteQueryOptions({
+		queryKey: [...keys.policies, "ticks", filter] as const,
+		queryFn: ({ pageParam, signal }) =>
+			call<{ ticks: Tick[]; next_cursor?: string }>("GET", "/api/ticks", {
+				params: { query: { ...filter, limit: 50, cursor: pageParam } },
+				signal,
+			}),
+		initialPageParam: undefined as string | undefined,
+		getNextPageParam: (page) => page.next_cursor,
+		placeholderData: keepPreviousData,
+	});
+
+/** What ran in the last days, and what is due in the next hours. */
+export const fleetCalendarQuery = (days: number, aheadHours: number, utcOffsetMinutes: number) =>
+	queryOptions({
+		queryKey: [...keys.fleet, "calendar", days, aheadHours, utcOffsetMinutes] as const,
+		queryFn: ({ signal }) =>
+			call<FleetCalendar>("GET", "/api/fleet/calendar", {
+				params: { query: { days, ahead_hours: aheadHours, utc_offset_minutes: utcOffsetMinutes } },
+				signal,
+			}),
+	});
+
+/** A schedule in words, and its next times. What is wrong with it is the error. */
+export const scheduleQuery = (cron: string, zone: string, spreadSeconds: number) =>
+	queryOptions({
+		queryKey: ["schedule", cron, zone, spreadSeconds] as const,
+		queryFn: ({ signal }) =>
+			call<SchedulePreview>("POST", "/api/schedules/preview", {
+				body: { cron, zone, ...(spreadSeconds > 0 && { spread_seconds: spreadSeconds }) },
+				signal,
+			}),
+		placeholderData: keepPreviousData,
+		retry: false,
+		refetchInterval: false,
+	});
+
+/** What a draft would do: nothing is written. */
+export function readPlan(draft: PolicyDraft, id: string | undefined, signal?: AbortSignal): Promise<Plan> {
+	return call<Plan>("POST", "/api/policies/plan", { body: { ...draft, ...(id && { id }) }, signal });
+}
+
+function stale(queries: QueryClient, policy?: Policy) {
+	if (policy) queries.setQueryData([...keys.policies, policy.id], policy);
+	for (const key of [keys.policies, keys.fleet, keys.hosts, keys.repositories])
+		void queries.invalidateQueries({ queryKey: key });
+}
+
+/** Makes a policy, or saves the one of the id over the version it was read at. */
+export function useWritePolicy() {
+	const queries = useQueryClient();
+	return useMutation({
+		mutationFn: ({ id, version, ...draft }: PolicyDraft & { id?: string; version?: number }) =>
+			id === undefined
+				? call<Policy>("POST", "/api/policies", { body: draft })
+				: call<Policy>("PUT", "/api/policies/{id}", { params: { path: { id } }, body: { ...draft, version } }),
+		onSuccess: (policy) => stale(queries, policy),
+	});
+}
+
+export function useDeletePolicy(id: string) {
+	const queries = useQueryClient();
+	return useMutation({
+		mutationFn: () => call<void>("DELETE", "/api/policies/{id}", { params: { path: { id } } }),
+		onSuccess: () => {
+			queries.removeQueries({ queryKey: [...keys.policies, id] });
+			stale(queries);
+		},
+	});
+}
+
+export interface Ran {
+	host_id: string;
+	job_id: string;
+	created: boolean;
+}
+
+/** Orders the policy's backup now, of all its machines or of these. */
+export function useRunPolicy(id: string) {
+	const queries = useQueryClient();
+	return useMutation({
+		mutationFn: (host_ids: string[]) =>
+			call<{ jobs: Ran[] }>("POST", "/api/policies/{id}/run", { params: { path: { id } }, body: { host_ids } }),
+		onSuccess: () => {
+			stale(queries);
+			for (const key of [keys.jobs, ["host"]]) void queries.invalidateQueries({ queryKey: key });
+		},
+	});
+}
