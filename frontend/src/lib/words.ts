@@ -52,6 +52,28 @@ export const statusWords: Record<Host["status"], { name: string; tone: Tone }> =
 	revoked: { name: "Revoked", tone: "idle" },
 };
 
+export type Outcome = "run" | "coalesced" | "missed" | "skipped";
+
+/** What became of a due time of a policy; each has exactly one outcome. */
+export const outcomeWords: Record<Outcome, { name: string; tone: Tone; about: string }> = {
+	run: { name: "Ran", tone: "ok", about: "A job of its own was made; the job says how it ended." },
+	coalesced: {
+		name: "Joined",
+		tone: "info",
+		about: "A backup of the policy that had not begun yet stood for it: one does for both.",
+	},
+	missed: {
+		name: "Missed",
+		tone: "bad",
+		about: "Nothing ran: the machine or its agent was off, or the repository could not be opened without the server.",
+	},
+	skipped: {
+		name: "Skipped",
+		tone: "warn",
+		about: "Nothing ran by the policy's own rules: it was too late after the due time.",
+	},
+};
+
 /** Why a job is where it is, in one sentence. */
 export function reasonOf(job: Job, cancelAsked = Boolean(job.cancel_requested_at)): string {
 	if (job.error?.message) return sentence(job.error.message);

@@ -1,13 +1,14 @@
-import { Alert, Checkbox, Modal, Skeleton, Stack, Textarea, TextInput } from "@mantine/core";
+import { Alert, Modal, Skeleton, Stack } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { lastBackupQuery } from "../../api/history";
 import type { Host } from "../../api/types";
+import { type BackupField, type BackupForm, backupFields, formOf, specOf } from "../../lib/backupForm";
 import { fieldErrors } from "../../lib/fields";
+import { BackupFields } from "../../ui/BackupFields";
 import { Foreign } from "../../ui/Foreign";
 import { FormEnd, WaitsNote } from "../../ui/FormEnd";
 import { Ordered, useOrdering } from "../../ui/Order";
-import { type BackupField, type BackupForm, backupFields, formOf, specOf } from "./backupForm";
 import classes from "./Host.module.css";
 
 interface Props {
@@ -70,80 +71,23 @@ function Form({ host, close, begin, repeated }: Omit<Props, "opened"> & { begin:
 						There is no restic on the machine yet: it refuses the job until there is.
 					</Alert>
 				)}
-				<Textarea
-					className={classes.list}
-					label="Paths"
-					description={
+				<BackupFields
+					form={form}
+					set={set}
+					error={error}
+					focus
+					dryRun
+					paths={
 						repeated ? "Absolute, one a line. As the last backup was asked." : "Absolute, one a line: /etc, /home, /srv"
 					}
-					required
-					rows={4}
-					data-autofocus
-					spellCheck={false}
-					autoCapitalize="none"
-					value={form.paths}
-					error={error("paths")}
-					onChange={(e) => set("paths", e.currentTarget.value)}
+					note={
+						host.guard.summary.includes("; backups of ") && (
+							<div className={classes.note}>
+								The guard of the machine <Foreign>{host.guard.summary}</Foreign>.
+							</div>
+						)
+					}
 				/>
-				{host.guard.summary.includes("; backups of ") && (
-					<div className={classes.note}>
-						The guard of the machine <Foreign>{host.guard.summary}</Foreign>.
-					</div>
-				)}
-				<Textarea
-					className={classes.list}
-					label="Leave out"
-					description="restic's patterns, one a line: *.tmp, /home/*/.cache, node_modules. * stands for part of a name, ** for any folders."
-					rows={3}
-					spellCheck={false}
-					autoCapitalize="none"
-					value={form.excludes}
-					error={error("excludes")}
-					onChange={(e) => set("excludes", e.currentTarget.value)}
-				/>
-				<div className={classes.options}>
-					<Checkbox
-						label="Leave out caches"
-						description="Folders with a CACHEDIR.TAG: programs mark so what they can make again."
-						checked={form.excludeCaches}
-						onChange={(e) => set("excludeCaches", e.currentTarget.checked)}
-					/>
-					<Checkbox
-						label="Stay on one file system"
-						description="Does not go into other disks, network shares and containers that are mounted below the paths."
-						checked={form.oneFileSystem}
-						onChange={(e) => set("oneFileSystem", e.currentTarget.checked)}
-					/>
-					<TextInput
-						label="Leave out files larger than"
-						description="500 MiB, 2 GiB; empty: none is too large"
-						value={form.largerThan}
-						error={error("largerThan")}
-						onChange={(e) => set("largerThan", e.currentTarget.value)}
-					/>
-					<TextInput
-						label="Upload limit"
-						description="KiB a second; empty: as fast as it goes"
-						inputMode="numeric"
-						value={form.uploadLimit}
-						error={error("uploadLimit")}
-						onChange={(e) => set("uploadLimit", e.currentTarget.value)}
-					/>
-					<TextInput
-						label="Tags"
-						description="Words on the snapshot to find it by: daily, before-upgrade"
-						spellCheck={false}
-						value={form.tags}
-						error={error("tags")}
-						onChange={(e) => set("tags", e.currentTarget.value)}
-					/>
-					<Checkbox
-						label="Dry run"
-						description="Only says what would be stored: makes no snapshot, and does not count as a backup."
-						checked={form.dryRun}
-						onChange={(e) => set("dryRun", e.currentTarget.checked)}
-					/>
-				</div>
 				<FormEnd
 					wrong={refused.rest}
 					close={close}

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Unreachable } from "../../api/problem";
 import type { Job } from "../../api/types";
-import { type BackupForm, formOf, specOf } from "./backupForm";
+import { type BackupForm, formOf, specOf } from "../../lib/backupForm";
 import { beyondKinds } from "./Cards";
 import { atLeast, findings, installRestic } from "./findings";
 import { isOf, windowOf } from "./Jobs";

@@ -1,8 +1,8 @@
-import type { BackupSpec } from "../../api/types";
-import { cleanPath, linesOf, pathError } from "../../lib/lines";
-import { exactSize, parseSize } from "../../lib/size";
+import type { BackupSpec } from "../api/types";
+import { cleanPath, linesOf, pathError } from "./lines";
+import { exactSize, parseSize } from "./size";
 
-/** The dialog's fields as they are typed. */
+/** The fields of a backup as they are typed. */
 export interface BackupForm {
 	paths: string;
 	excludes: string;
@@ -16,7 +16,7 @@ export interface BackupForm {
 
 export type BackupField = keyof BackupForm;
 
-/** Which field of the dialog a field of the spec is. */
+/** Which field of the form a field of the spec is. */
 export const backupFields: Record<string, BackupField> = {
 	paths: "paths",
 	excludes: "excludes",
