@@ -24,8 +24,8 @@ export function fieldErrors<F extends string>(
 		else rest.push(place ? `${place}: ${message}` : message);
 	}
 	if (places.length === 0) {
-		const m = /^([a-z_]+): (.+)$/s.exec(error.message);
-		const f = m?.[1] ? names[m[1]] : undefined;
+		const m = /^([a-z_][a-z_.]*): (.+)$/s.exec(error.message);
+		const f = m?.[1] ? names[nameIn(m[1], names)] : undefined;
 		if (f && m?.[2] && error.status < 500) fields[f] = m[2];
 		else rest.push(error.message);
 	}

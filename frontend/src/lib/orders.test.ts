@@ -103,6 +103,8 @@ describe("errors at their fields", () => {
 		expect(fieldErrors(new Refusal('paths: "etc" is not absolute; begin it with /'), names).fields.paths).toBe(
 			'"etc" is not absolute; begin it with /',
 		));
+	it("go by the place that a sentence begins with", () =>
+		expect(fieldErrors(new Refusal("spec.paths: there are none"), names).fields.paths).toBe("there are none"));
 	it("are told below when they belong to none", () => {
 		expect(fieldErrors(new Refusal("kind: none of them"), names)).toEqual({ fields: {}, rest: "kind: none of them" });
 		expect(fieldErrors(new Refusal("x", { ttl_seconds: "too long" }), names).rest).toBe("ttl_seconds: too long");

@@ -35,7 +35,7 @@ export function Contents({ repository: r }: { repository: Repository; operator: 
 						</thead>
 						<tbody>
 							{contents.map((c) => (
-								<Row key={c.repository_id} content={c} maintained={r.maintenance.enabled} />
+								<Row key={c.repository_id} content={c} maintained={r.maintenance.enabled === true} />
 							))}
 						</tbody>
 					</table>

@@ -3,7 +3,12 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { type ReactNode, useRef, useState } from "react";
 import { hostQuery } from "../../api/hosts";
-import { type Repository, useWriteRepository } from "../../api/repositories";
+import {
+	type CreateRepository,
+	type Repository,
+	useCreateRepository,
+	useUpdateRepository,
+} from "../../api/repositories";
 import { guardAllows, refusal } from "../../lib/allowed";
 import { fieldErrors } from "../../lib/fields";
 import { type Backend, backendOrder, backends, perHost, withPerHost } from "../../lib/place";
@@ -20,6 +25,7 @@ import { Credentials, Kept } from "./Credentials";
 import {
 	bodyOf,
 	formOf,
+	newBodyOf,
 	type RepositoryErrors,
 	type RepositoryForm,
 	repositoryFields,
@@ -40,7 +46,9 @@ interface Props {
 export function RepositoryEditor({ repository, saved, leave }: Props) {
 	const [form, setForm] = useState(() => formOf(repository, ownZone()));
 	const [own, setOwn] = useState<RepositoryErrors>({});
-	const write = useWriteRepository(repository?.id);
+	const create = useCreateRepository();
+	const update = useUpdateRepository(repository?.id ?? "");
+	const write = repository ? update : create;
 	const box = useRef<HTMLFormElement>(null);
 	const refused = fieldErrors<string>(write.error, repositoryFields);
 	const error = (f: string) => own[f] ?? refused.fields[f];
@@ -50,7 +58,7 @@ export function RepositoryEditor({ repository, saved, leave }: Props) {
 	const scheme = form.raw ? schemeOf(form.url) : form.backend;
 
 	function submit() {
-		const made = bodyOf(form, repository);
+		const made = repository ? bodyOf(form, repository) : newBodyOf(form);
 		if ("errors" in made) {
 			setOwn(made.errors);
 			// The first field that is wrong may be far above the button.
@@ -58,12 +66,21 @@ export function RepositoryEditor({ repository, saved, leave }: Props) {
 			return;
 		}
 		setOwn({});
-		write.mutate(made.body, {
-			onSuccess: (r) => {
-				done(repository ? "The repository is changed." : "The repository is set up.");
-				saved(r);
-			},
-		});
+		if (!repository) {
+			create.mutate(made.body as CreateRepository, {
+				onSuccess: (r) => {
+					done("The repository is set up.");
+					saved(r);
+				},
+			});
+		} else if (Object.keys(made.body).length === 0) saved(repository);
+		else
+			update.mutate(made.body, {
+				onSuccess: (r) => {
+					done("The repository is changed.");
+					saved(r);
+				},
+			});
 	}
 	return (
 		<form
@@ -407,7 +424,7 @@ function Maintenance({ form, set, error }: PartProps) {
 												<TextInput
 													label="Unused data that may stay"
 													description="Percent; empty: 5, restic's own. More is quicker, less takes less space."
-													inputMode="decimal"
+													inputMode="numeric"
 													w={200}
 													value={form.maxUnused}
 													error={error("maxUnused")}

@@ -4,7 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useMemo } from "react";
 import { mayAs, meQuery } from "../../api/auth";
-import { type Repository, repositoriesQuery } from "../../api/repositories";
+import { type Repository, repositoriesQuery, repositoryQuery } from "../../api/repositories";
 import { bytes, count } from "../../lib/bytes";
 import { backends } from "../../lib/place";
 import { Ago, useNow } from "../../ui/Ago";
@@ -14,7 +14,7 @@ import { Foreign } from "../../ui/Foreign";
 import { Card, Page } from "../../ui/Page";
 import rows from "../../ui/Rows.module.css";
 import { Empty, Shown } from "../../ui/States";
-import { needsOf } from "./words";
+import { fullyChecked, needsOf } from "./words";
 
 /** The repositories that the server holds. */
 export function Repositories({ make }: { make: () => void }) {
@@ -105,27 +105,39 @@ function List({ repositories }: { repositories: readonly Repository[] }) {
 							<td className={rows.number} data-name="size">
 								{r.size_bytes > 0 ? bytes(r.size_bytes) : "–"}
 							</td>
-							<td data-name="verified" style={{ whiteSpace: "nowrap" }}>
-								<Ago at={r.fully_checked_at} never="never in full" />
-							</td>
-							<td>
-								<span className={rows.chips}>
-									{needsOf(r, now).map((n) => (
-										<Badge key={n.id} tone={n.tone} title={n.title}>
-											{n.short}
-										</Badge>
-									))}
-									{r.append_only && (
-										<Badge tone="ok" title="The machines may add to it, but not delete from it">
-											Append-only
-										</Badge>
-									)}
-								</span>
-							</td>
+							<State repository={r} now={now} />
 						</tr>
 					))}
 				</tbody>
 			</table>
 		</div>
+	);
+}
+
+/** What only the single repository's answer tells. There are few of them, and the answers are kept. */
+function State({ repository, now }: { repository: Repository; now: number }) {
+	const { data } = useQuery(repositoryQuery(repository.id));
+	const r = data ?? repository;
+	const held = (r.contents ?? []).filter((c) => c.snapshot_count > 0);
+	return (
+		<>
+			<td data-name="verified" style={{ whiteSpace: "nowrap" }}>
+				{data ? <Ago at={fullyChecked(held)} never={held.length > 0 ? "not in full" : "–"} /> : "…"}
+			</td>
+			<td>
+				<span className={rows.chips}>
+					{needsOf(r, now).map((n) => (
+						<Badge key={n.id} tone={n.tone} title={n.title}>
+							{n.short}
+						</Badge>
+					))}
+					{r.append_only && (
+						<Badge tone="ok" title="The machines may add to it, but not delete from it">
+							Append-only
+						</Badge>
+					)}
+				</span>
+			</td>
+		</>
 	);
 }

@@ -311,7 +311,7 @@ function MaintenanceCard({ repository: r }: { repository: Repository }) {
 						],
 						...works.map((w) => [workNames[w], m[w] ? shortWords(m[w]) : "never"] as const),
 						["Each check reads", m.check && `1 of ${count(m.check_parts ?? 10)} parts`],
-						["Zone", <Foreign key="z">{m.zone}</Foreign>],
+						["Zone", <Foreign key="z">{m.zone ?? "UTC"}</Foreign>],
 					]}
 				/>
 			) : (

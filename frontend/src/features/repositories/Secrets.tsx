@@ -119,29 +119,20 @@ export function KitDialog({ repository, opened, close }: Props) {
 	);
 }
 
-/** The name of the file: letters that every system takes. */
-export function kitName(name: string): string {
-	const plain = name
-		.toLowerCase()
-		.replace(/[^a-z0-9]+/g, "-")
-		.replace(/^-|-$/g, "");
-	return `recovery-kit-${plain || "repository"}.age`;
-}
-
 function Kit({ repository, close }: Omit<Props, "opened">) {
 	const kit = useKit(repository.id);
 	const [passphrase, setPassphrase] = useState("");
 	const [password, setPassword] = useState("");
 	const fault = accountFault(kit.error);
 	const ready = [...passphrase].length >= 12 && password !== "";
-	if (kit.isSuccess)
+	if (kit.data)
 		return (
 			<Stack gap="md">
 				<Text size="sm">
-					<b>{kitName(repository.name)}</b> is in your downloads. Keep it where this server is not, print it if you
-					like, and keep the passphrase apart from it. With <code className="rm-mono">age</code> alone it is opened so:
+					<b>{kit.data.name}</b> is in your downloads. Keep it where this server is not, print it if you like, and keep
+					the passphrase apart from it. With <code className="rm-mono">age</code> alone it is opened so:
 				</Text>
-				<Command>{`age --decrypt ${kitName(repository.name)}`}</Command>
+				<Command>{`age --decrypt ${kit.data.name}`}</Command>
 				<Group justify="flex-end">
 					<Button data-autofocus onClick={close}>
 						It is in a safe place
@@ -157,8 +148,8 @@ function Kit({ repository, close }: Omit<Props, "opened">) {
 				kit.mutate(
 					{ passphrase, current_password: password },
 					{
-						onSuccess: (file) => {
-							download(file, kitName(repository.name));
+						onSuccess: ({ file, name }) => {
+							download(file, name);
 							setPassphrase("");
 							done("The recovery kit is made.");
 						},

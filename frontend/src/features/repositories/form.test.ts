@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Repository } from "../../api/repositories";
-import { bodyOf, formOf, type RepositoryForm, urlOf } from "./form";
+import { bodyOf, formOf, newBodyOf, type RepositoryForm, urlOf } from "./form";
 import { testRepository } from "./testRepository";
 import { fullyChecked, needsOf } from "./words";
 
@@ -13,7 +13,7 @@ const fresh = (changes: Partial<RepositoryForm>): RepositoryForm => ({
 
 describe("a new repository", () => {
 	it("asks for no password: the server makes one", () => {
-		const made = bodyOf(fresh({}), undefined);
+		const made = newBodyOf(fresh({}));
 		expect(made).toEqual({
 			body: {
 				name: "store",
@@ -31,17 +31,13 @@ describe("a new repository", () => {
 	});
 
 	it("sends the credentials that were given, not the empty ones", () => {
-		const made = bodyOf(
-			fresh({ env: { RESTIC_REST_USERNAME: "u", RESTIC_REST_PASSWORD: "" }, appendOnly: true }),
-			undefined,
-		);
+		const made = newBodyOf(fresh({ env: { RESTIC_REST_USERNAME: "u", RESTIC_REST_PASSWORD: "" }, appendOnly: true }));
 		expect(made).toMatchObject({ body: { env: { RESTIC_REST_USERNAME: "u" }, append_only: true } });
 	});
 
 	it("says what is wrong at its field", () => {
-		const made = bodyOf(
+		const made = newBodyOf(
 			fresh({ name: " ", parts: {}, password: "own", checkParts: "300", maxUnused: "5 %", maintained: true }),
-			undefined,
 		);
 		expect(made).toEqual({
 			errors: {
@@ -49,7 +45,7 @@ describe("a new repository", () => {
 				address: "Give an address",
 				ownPassword: "Give the password, or have one made",
 				checkParts: "A number from 1 to 256",
-				maxUnused: "A number of percent, at most 100",
+				maxUnused: "A whole number of percent, at most 100",
 				runner: "Choose the machine that does it, or switch maintenance off",
 			},
 		});

@@ -1,4 +1,4 @@
-import type { Maintenance, Repository, WriteRepository } from "../../api/repositories";
+import type { CreateRepository, Maintenance, Repository, UpdateRepository } from "../../api/repositories";
 import { type Backend, backendOrder, partsOf, placeURL } from "../../lib/place";
 
 /** One of the three works of maintenance. */
@@ -90,11 +90,19 @@ export function urlOf(f: RepositoryForm): string | undefined {
 	return "url" in made ? made.url : undefined;
 }
 
-/** What is sent, or what is wrong with which field. Of a repository that is there only what changes. */
+/** What is sent of a new repository, or what is wrong with which field. */
+export function newBodyOf(f: RepositoryForm): { body: CreateRepository } | { errors: RepositoryErrors } {
+	const made = bodyOf(f, undefined);
+	if ("errors" in made) return made;
+	const { name = "", url = "", runner_id, ...rest } = made.body;
+	return { body: { name, url, ...(runner_id && { runner_id }), ...rest } };
+}
+
+/** What is sent of a repository that is there: what changes, and nothing else. */
 export function bodyOf(
 	f: RepositoryForm,
 	was: Repository | undefined,
-): { body: WriteRepository } | { errors: RepositoryErrors } {
+): { body: UpdateRepository } | { errors: RepositoryErrors } {
 	const errors: RepositoryErrors = {};
 	if (f.name.trim() === "") errors.name = "Give it a name";
 	let url = f.url.trim();
@@ -111,7 +119,7 @@ export function bodyOf(
 		errors.secondEnv = "Give them, or switch the second set off";
 	if (Object.keys(errors).length > 0) return { errors };
 
-	const body: WriteRepository = {};
+	const body: UpdateRepository = {};
 	if (f.name.trim() !== was?.name) body.name = f.name.trim();
 	if (url !== was?.url) body.url = url;
 	if (f.password === "own") body.password = f.ownPassword;
@@ -137,8 +145,8 @@ function maintenanceOf(f: RepositoryForm, errors: RepositoryErrors): Maintenance
 	if (!/^\d+$/.test(parts) || Number(parts) < 1 || Number(parts) > 256) errors.checkParts = "A number from 1 to 256";
 	else m.check_parts = Number(parts);
 	const unused = f.maxUnused.trim();
-	if (unused !== "" && !(/^\d+(\.\d+)?$/.test(unused) && Number(unused) <= 100))
-		errors.maxUnused = "A number of percent, at most 100";
+	if (unused !== "" && !(/^\d+$/.test(unused) && Number(unused) <= 100))
+		errors.maxUnused = "A whole number of percent, at most 100";
 	else if (unused !== "") m.max_unused_percent = Number(unused);
 	if (f.maintained && f.runner === "" && works.some((w) => f.crons[w].on))
 		errors.runner = "Choose the machine that does it, or switch maintenance off";
@@ -147,7 +155,9 @@ function maintenanceOf(f: RepositoryForm, errors: RepositoryErrors): Maintenance
 
 function same(a: Maintenance, b: Maintenance): boolean {
 	const keys = ["enabled", "zone", "forget", "prune", "check", "check_parts", "max_unused_percent"] as const;
-	return keys.every((k) => (a[k] === "" ? undefined : a[k]) === (b[k] === "" ? undefined : b[k]));
+	// What is not set may be left out of an answer.
+	const set = (v: string | number | boolean | undefined) => (v === "" || v === false ? undefined : v);
+	return keys.every((k) => set(a[k]) === set(b[k]));
 }
 
 /** Those that have a value. */
