@@ -14,6 +14,7 @@ import { fleetSearch } from "./routes/fleet.search";
 import { hostSearch } from "./routes/host.search";
 import { jobSearch } from "./routes/job.search";
 import { jobsSearch } from "./routes/jobs.search";
+import { policySearch } from "./routes/policy.search";
 import { settingsSearch } from "./routes/settings.search";
 import { Page } from "./ui/Page";
 import { Empty, Failure, Loading } from "./ui/States";
@@ -59,6 +60,23 @@ const repository = createRoute({ getParentRoute: () => root, path: "/repositorie
 const editRepository = createRoute({ getParentRoute: () => root, path: "/repositories/$repositoryId/edit" }).lazy(() =>
 	import("./routes/repository.edit").then((m) => m.route),
 );
+const policies = createRoute({ getParentRoute: () => root, path: "/policies" }).lazy(() =>
+	import("./routes/policies").then((m) => m.route),
+);
+const newPolicy = createRoute({ getParentRoute: () => root, path: "/policies/new" }).lazy(() =>
+	import("./routes/policy.edit").then((m) => m.fresh),
+);
+const policy = createRoute({
+	getParentRoute: () => root,
+	path: "/policies/$policyId",
+	validateSearch: policySearch,
+}).lazy(() => import("./routes/policy").then((m) => m.route));
+const editPolicy = createRoute({ getParentRoute: () => root, path: "/policies/$policyId/edit" }).lazy(() =>
+	import("./routes/policy.edit").then((m) => m.route),
+);
+const calendar = createRoute({ getParentRoute: () => root, path: "/calendar" }).lazy(() =>
+	import("./routes/calendar").then((m) => m.route),
+);
 const settings = createRoute({
 	getParentRoute: () => root,
 	path: "/settings",
@@ -79,6 +97,11 @@ const tree = root.addChildren([
 	snapshot,
 	jobs,
 	job,
+	policies,
+	newPolicy,
+	policy,
+	editPolicy,
+	calendar,
 	repositories,
 	newRepository,
 	repository,

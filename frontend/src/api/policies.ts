@@ -65,8 +65,8 @@ export interface LastDay {
 }
 export interface Change {
 	field: string;
-	before: string;
-	after: string;
+	before?: unknown;
+	after?: unknown;
 }
 export interface PolicyVersion {
 	version: number;
@@ -236,6 +236,48 @@ export const scheduleQuery = (cron: string, zone: string, spreadSeconds: number)
 export function readPlan(draft: PolicyDraft, id: string | undefined, signal?: AbortSignal): Promise<Plan> {
 	return call<Plan>("POST", "/api/policies/plan", { body: { ...draft, ...(id && { id }) }, signal });
 }
+
+/** The plan of a draft that is based on a version of the policy; read anew each time it is asked for. */
+export const planQuery = (draft: PolicyDraft, id: string | undefined, version: number | undefined) =>
+	queryOptions({
+		queryKey: ["plan", id ?? "", version ?? 0, draft] as const,
+		queryFn: ({ signal }) => readPlan(draft, id, signal),
+		staleTime: 0,
+		gcTime: 0,
+		refetchInterval: false,
+		refetchOnWindowFocus: false,
+		retry: false,
+	});
+
+/** How many machines these are, and where it cannot run: the plan of a draft that nobody saves. */
+export const countQuery = (hosts: PolicyHosts, repositoryID: string) =>
+	queryOptions({
+		queryKey: [...keys.hosts, "policy count", hosts, repositoryID] as const,
+		queryFn: async ({ signal }) => {
+			const plan = await readPlan(
+				{
+					name: "draft",
+					enabled: false,
+					spec: {
+						hosts,
+						backup: { paths: ["/"] },
+						schedule: { cron: "0 2 * * *", zone: "UTC" },
+						...(repositoryID !== "" && { repository_id: repositoryID }),
+					},
+				},
+				undefined,
+				signal,
+			);
+			return {
+				hosts: plan.hosts.kept + plan.hosts.added.length,
+				first: plan.hosts.added.slice(0, 5),
+				problems: plan.hosts.problems,
+			};
+		},
+		placeholderData: keepPreviousData,
+		retry: false,
+		refetchInterval: false,
+	});
 
 function stale(queries: QueryClient, policy?: Policy) {
 	if (policy) queries.setQueryData([...keys.policies, policy.id], policy);

@@ -34,7 +34,7 @@ export function fieldErrors<F extends string>(
 
 function nameIn(place: string, names: Readonly<Record<string, string>>): string {
 	const parts = place.replace(/\[\d+\]/g, "").split(".");
-	return parts.find((p) => Object.hasOwn(names, p)) ?? place;
+	return parts.findLast((p) => Object.hasOwn(names, p)) ?? place;
 }
 
 function isRefused(error: unknown): error is Refused {

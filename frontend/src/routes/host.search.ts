@@ -1,7 +1,7 @@
 import { oneOf, someOf, text } from "../lib/search";
 import { jobKinds, jobStates } from "./jobs.search";
 
-export const hostTabs = ["snapshots", "jobs", "settings"] as const;
+export const hostTabs = ["snapshots", "jobs", "policies", "settings"] as const;
 
 export interface HostSearch {
 	tab?: (typeof hostTabs)[number];

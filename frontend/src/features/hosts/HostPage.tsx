@@ -34,11 +34,12 @@ import { hasRepository } from "./findings";
 import classes from "./Host.module.css";
 import { Jobs, type JobsChoice } from "./Jobs";
 import { OrderDialog, type SmallKind } from "./OrderDialog";
+import { Policies } from "./Policies";
 import { Repository } from "./Repository";
 import { Settings } from "./Settings";
 import { Strip } from "./Strip";
 
-export type Tab = "snapshots" | "jobs" | "settings";
+export type Tab = "snapshots" | "jobs" | "policies" | "settings";
 
 interface Props {
 	hostID: string;
@@ -142,6 +143,7 @@ function View({ host, stale, tab, setTab, jobs, chooseJobs, snapshots, gone }: V
 				<Tabs.List>
 					<Tabs.Tab value="snapshots">Snapshots</Tabs.Tab>
 					<Tabs.Tab value="jobs">Jobs</Tabs.Tab>
+					<Tabs.Tab value="policies">Policies</Tabs.Tab>
 					<Tabs.Tab value="settings">Settings</Tabs.Tab>
 				</Tabs.List>
 				<Tabs.Panel value="snapshots" className={classes.panel}>
@@ -154,6 +156,9 @@ function View({ host, stale, tab, setTab, jobs, chooseJobs, snapshots, gone }: V
 				</Tabs.Panel>
 				<Tabs.Panel value="jobs" className={classes.panel}>
 					<Jobs host={host} choice={jobs} choose={chooseJobs} />
+				</Tabs.Panel>
+				<Tabs.Panel value="policies" className={classes.panel}>
+					<Policies host={host} />
 				</Tabs.Panel>
 				<Tabs.Panel value="settings" className={classes.panel}>
 					<Settings host={host} role={role} revoke={() => setDialog("revoke")} remove={() => setDialog("delete")} />

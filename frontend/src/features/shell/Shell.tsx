@@ -1,5 +1,6 @@
 import { ActionIcon, Button, Menu, Tooltip, useMantineColorScheme } from "@mantine/core";
 import {
+	IconCalendarTime,
 	IconDatabase,
 	IconDeviceDesktop,
 	IconHistory,
@@ -64,8 +65,9 @@ export function Shell() {
 				</button>
 				<nav aria-label="Main" className={classes.nav}>
 					<Entry to="/" exact icon={<IconServer2 size={17} />} label="Fleet" count={attention} />
-					<Entry to="/jobs" icon={<IconHistory size={17} />} label="Jobs" />
+					<Entry to="/policies" icon={<IconCalendarTime size={17} />} label="Policies" />
 					<Entry to="/repositories" icon={<IconDatabase size={17} />} label="Repositories" />
+					<Entry to="/jobs" icon={<IconHistory size={17} />} label="Jobs" />
 					{operator && <Entry to="/add" icon={<IconPlus size={17} />} label="Add a machine" />}
 					<Entry to="/settings" icon={<IconSettings size={17} />} label="Settings" />
 				</nav>
@@ -81,8 +83,9 @@ export function Shell() {
 			</main>
 			<nav aria-label="Main" className={classes.tabs}>
 				<Entry to="/" exact icon={<IconServer2 size={20} />} label="Fleet" count={attention} />
+				<Entry to="/policies" icon={<IconCalendarTime size={20} />} label="Policies" />
+				<Entry to="/repositories" icon={<IconDatabase size={20} />} label="Repositories" />
 				<Entry to="/jobs" icon={<IconHistory size={20} />} label="Jobs" />
-				<Entry to="/repositories" icon={<IconDatabase size={20} />} label="Stores" />
 				{operator && <Entry to="/add" icon={<IconPlus size={20} />} label="Add" />}
 				<Entry to="/settings" icon={<IconSettings size={20} />} label="Settings" />
 			</nav>
@@ -95,7 +98,7 @@ export function Shell() {
 }
 
 interface EntryProps {
-	to: "/" | "/jobs" | "/repositories" | "/add" | "/settings";
+	to: "/" | "/policies" | "/repositories" | "/jobs" | "/add" | "/settings";
 	exact?: boolean;
 	icon: React.ReactNode;
 	label: string;
@@ -249,7 +252,9 @@ function useKeys() {
 			const going = Date.now() - goAt.current < 1200;
 			goAt.current = 0;
 			if (going) {
-				const to = ({ f: "/", j: "/jobs", a: "/add", r: "/repositories", s: "/settings" } as const)[e.key];
+				const to = (
+					{ f: "/", j: "/jobs", a: "/add", p: "/policies", r: "/repositories", c: "/calendar", s: "/settings" } as const
+				)[e.key];
 				if (to) {
 					e.preventDefault();
 					void navigate({ to });

@@ -1,0 +1,78 @@
+import type { Change } from "../../api/policies";
+import { Foreign } from "../../ui/Foreign";
+import classes from "./Policies.module.css";
+
+const names: Record<string, string> = {
+	name: "Name",
+	enabled: "Switched on",
+	hosts: "Machines",
+	"hosts.all": "All machines",
+	"hosts.ids": "Machines by name",
+	"hosts.labels": "Machines by label",
+	repository_id: "Repository",
+	repository: "Repository",
+	backup: "What",
+	"backup.paths": "Paths",
+	"backup.excludes": "Left out",
+	"backup.tags": "Tags",
+	"backup.exclude_caches": "Caches are left out",
+	"backup.one_file_system": "Stays on one file system",
+	"backup.exclude_larger_than": "Left out above, bytes",
+	"backup.upload_limit_kib": "Upload limit, KiB a second",
+	schedule: "When",
+	"schedule.cron": "When",
+	"schedule.zone": "Time zone",
+	"schedule.spread_seconds": "Spread, seconds",
+	"schedule.late_seconds": "May begin late, seconds",
+	"schedule.no_catch_up": "Nothing is caught up",
+	time_limit_seconds: "Time limit, seconds",
+	keep: "What is kept",
+};
+
+/** What a field of a policy is to people. */
+export function fieldName(field: string): string {
+	const f = field.replace(/^spec\./, "");
+	if (names[f]) return names[f];
+	const keep = /^keep\.(.+)$/.exec(f);
+	return keep?.[1] ? `Kept: ${keep[1].replace(/_/g, " ")}` : f;
+}
+
+/** A value as text: lists one a line. */
+export function valueText(value: unknown): string {
+	if (value === undefined || value === null || value === "") return "";
+	if (typeof value === "string") return value;
+	if (Array.isArray(value)) return value.map(valueText).join("\n");
+	if (typeof value === "object")
+		return Object.entries(value)
+			.map(([k, v]) => (v === "" ? k : `${k}=${valueText(v)}`))
+			.join("\n");
+	if (typeof value === "boolean") return value ? "yes" : "no";
+	return String(value);
+}
+
+/** What is other than before, field by field. */
+export function Changes({ changes }: { changes: readonly Change[] }) {
+	return (
+		<dl className={classes.changes}>
+			{changes.map((c) => {
+				const before = valueText(c.before);
+				const after = valueText(c.after);
+				return (
+					<div key={c.field}>
+						<dt>{fieldName(c.field)}</dt>
+						<dd>
+							<del>
+								<span className="rm-hidden">before: </span>
+								{before ? <Foreign>{before}</Foreign> : "nothing"}
+							</del>
+							<ins>
+								<span className="rm-hidden">after: </span>
+								{after ? <Foreign>{after}</Foreign> : "nothing"}
+							</ins>
+						</dd>
+					</div>
+				);
+			})}
+		</dl>
+	);
+}

@@ -1,0 +1,298 @@
+import { Alert, Button, Group, Modal } from "@mantine/core";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { type ReactNode, useEffect, useState } from "react";
+import {
+	type HostRef,
+	type Plan,
+	type Policy,
+	type PolicyDraft,
+	planQuery,
+	policyQuery,
+	policyVersionsQuery,
+	useWritePolicy,
+} from "../../api/policies";
+import { messageOf, Problem } from "../../api/problem";
+import { count, counted } from "../../lib/bytes";
+import { zoned } from "../../lib/time";
+import { sentence } from "../../lib/words";
+import { Ago } from "../../ui/Ago";
+import { Foreign } from "../../ui/Foreign";
+import { Note } from "../../ui/Note";
+import { done } from "../../ui/notify";
+import { Failure, Loading } from "../../ui/States";
+import { Changes } from "./Changes";
+import classes from "./Policies.module.css";
+
+interface Props {
+	draft: PolicyDraft;
+	/** The policy that is changed, and the version that the draft is based on; none: a new one. */
+	id?: string;
+	version?: number;
+	close: () => void;
+	saved: (policy: Policy) => void;
+	/** Lets go of the draft, for what another person saved meanwhile. */
+	take: (theirs: Policy) => void;
+	/** The server does not take the draft: whether it is about one of the form's fields. */
+	refused: (error: Problem) => void;
+}
+
+/** What a save would do, before it does: one says yes to it. */
+export function PlanDialog(props: Props) {
+	return (
+		<Modal
+			opened
+			onClose={props.close}
+			title={props.id ? `What saving ${props.draft.name} does` : `What ${props.draft.name} will do`}
+			size={720}
+		>
+			<Inside {...props} />
+		</Modal>
+	);
+}
+
+function Inside({ draft, id, version, close, saved, take, refused }: Props) {
+	const queries = useQueryClient();
+	const [base, setBase] = useState(version);
+	const [theirs, setTheirs] = useState<Policy>();
+	const plan = useQuery(planQuery(draft, id, base));
+	const write = useWritePolicy();
+	const p = plan.data;
+	// What is wrong belongs to its field, where it can be mended.
+	const fault = write.error ?? plan.error;
+	useEffect(() => {
+		if (fault instanceof Problem && fault.status < 500 && fault.code !== "policy_changed") refused(fault);
+	}, [fault, refused]);
+	const nothing = id !== undefined && p !== undefined && p.changes.length === 0;
+
+	function save() {
+		write.mutate(
+			{ ...draft, id, version: base },
+			{
+				onSuccess: (policy) => {
+					done(id ? `${policy.name} is saved.` : `${policy.name} is set up.`);
+					saved(policy);
+				},
+				onError: async (e) => {
+					if (!(e instanceof Problem) || e.code !== "policy_changed" || id === undefined) return;
+					try {
+						const now = await queries.fetchQuery({ ...policyQuery(id), staleTime: 0 });
+						setTheirs(now);
+						// What is typed stays; the plan is read anew, against what is there now.
+						setBase(now.version);
+						write.reset();
+					} catch {
+						// The refusal stays where it is, and says why.
+					}
+				},
+			},
+		);
+	}
+	return (
+		<form
+			className={classes.plan}
+			onSubmit={(e) => {
+				e.preventDefault();
+				if (p && !nothing && !write.isPending) save();
+			}}
+		>
+			{theirs && id && <Theirs id={id} policy={theirs} since={version ?? 0} take={() => take(theirs)} />}
+			{p ? (
+				<Shown plan={p} draft={draft} fresh={id === undefined} />
+			) : plan.error ? (
+				<Failure error={plan.error} retry={() => void plan.refetch()} />
+			) : (
+				<Loading rows={6} label="Working out the plan" />
+			)}
+			{nothing && <Note tone="info">Nothing is other than what is saved already.</Note>}
+			{write.error && (
+				<Alert color="red" role="alert">
+					{sentence(messageOf(write.error))}
+				</Alert>
+			)}
+			<Group justify="flex-end">
+				<Button variant="default" onClick={close}>
+					Go on editing
+				</Button>
+				<Button type="submit" data-autofocus loading={write.isPending} disabled={!p || nothing}>
+					{theirs ? "Save over it" : id ? "Save" : "Set it up"}
+				</Button>
+			</Group>
+		</form>
+	);
+}
+
+/** Another person saved the policy while it was edited here. */
+function Theirs({ id, policy, since, take }: { id: string; policy: Policy; since: number; take: () => void }) {
+	const { data } = useQuery({ ...policyVersionsQuery(id), staleTime: 0 });
+	const news = (data?.versions ?? []).filter((v) => v.version > since);
+	const last = news[0];
+	return (
+		<section>
+			<Note tone="warn" role="alert">
+				<span>
+					<b>
+						{last ? <Foreign>{last.by}</Foreign> : "Somebody"} saved version {policy.version} while you edited
+					</b>{" "}
+					{last && (
+						<>
+							(<Ago at={last.at} />)
+						</>
+					)}
+					. Nothing of yours is lost: below is what yours would change in it now.
+				</span>
+				<Button size="compact-xs" variant="default" onClick={take}>
+					Take theirs
+				</Button>
+			</Note>
+			{news.some((v) => v.changes.length > 0) && (
+				<details style={{ marginTop: 8 }} open>
+					<summary>What they changed</summary>
+					<div style={{ marginTop: 6 }}>
+						{news.map((v) => (
+							<Changes key={v.version} changes={v.changes} />
+						))}
+					</div>
+				</details>
+			)}
+		</section>
+	);
+}
+
+function Shown({ plan: p, draft, fresh }: { plan: Plan; draft: PolicyDraft; fresh: boolean }) {
+	const total = p.hosts.kept + p.hosts.added.length;
+	return (
+		<>
+			{p.warnings.length > 0 && (
+				<Note tone="warn">
+					<span>
+						{p.warnings.map((w) => (
+							<span key={w} style={{ display: "block" }}>
+								{sentence(w)}
+							</span>
+						))}
+					</span>
+				</Note>
+			)}
+			<section aria-label="Machines">
+				<div className={classes.figures}>
+					<span>
+						<b>{count(total)}</b>
+						{total === 1 ? "machine" : "machines"} in all
+					</span>
+					{p.hosts.added.length > 0 && !fresh && (
+						<span data-tone="ok">
+							<b>{count(p.hosts.added.length)}</b>new
+						</span>
+					)}
+					{p.hosts.removed.length > 0 && (
+						<span data-tone="bad">
+							<b>{count(p.hosts.removed.length)}</b>no longer
+						</span>
+					)}
+					{p.hosts.problems.length > 0 && (
+						<span data-tone="bad">
+							<b>{count(p.hosts.problems.length)}</b>where it cannot run
+						</span>
+					)}
+				</div>
+			</section>
+			{p.hosts.added.length > 0 && (
+				<Names title={fresh ? "It is for" : "Added"} tone={fresh ? undefined : "ok"} hosts={p.hosts.added} />
+			)}
+			{p.hosts.removed.length > 0 && (
+				<Names title="No longer backed up by it; what they stored stays" tone="bad" hosts={p.hosts.removed} />
+			)}
+			{p.hosts.problems.length > 0 && (
+				<Part title="Where it cannot run, and why">
+					<ul className={classes.lines}>
+						{p.hosts.problems.slice(0, 100).map((x) => (
+							<li key={x.host.id}>
+								<Foreign>{x.host.name}</Foreign>
+								<span className={classes.muted}>{sentence(x.problem)}</span>
+							</li>
+						))}
+						{p.hosts.problems.length > 100 && <li>and {count(p.hosts.problems.length - 100)} more</li>}
+					</ul>
+				</Part>
+			)}
+			{!fresh && p.changes.length > 0 && (
+				<Part title="What changes">
+					<Changes changes={p.changes} />
+				</Part>
+			)}
+			{p.next_runs.length > 0 && (
+				<Part title={draft.enabled ? "It runs next" : "It would run next; it is switched off"}>
+					<ul className={classes.lines}>
+						{p.next_runs.map((r) => (
+							<li key={`${r.host.id} ${r.at}`}>
+								<time dateTime={r.at}>{zoned(r.at, draft.spec.schedule.zone)}</time>
+								<Foreign>{r.host.name}</Foreign>
+							</li>
+						))}
+					</ul>
+				</Part>
+			)}
+			{p.retention && (
+				<Part title="What retention would remove, as the repositories are now">
+					<div className={classes.figures}>
+						<span>
+							<b>{count(p.retention.snapshots)}</b>
+							{p.retention.snapshots === 1 ? "snapshot" : "snapshots"}
+						</span>
+						<span data-tone="ok">
+							<b>{count(p.retention.keep)}</b>kept
+						</span>
+						<span data-tone={p.retention.remove > 0 ? "bad" : undefined}>
+							<b>{count(p.retention.remove)}</b>removed
+						</span>
+						{p.retention.anomalous > 0 && (
+							<span>
+								<b>{count(p.retention.anomalous)}</b>not counted: no job of ours made them, or their time is not true
+							</span>
+						)}
+					</div>
+					{p.retention.hosts.some((h) => h.remove > 0) && (
+						<ul className={classes.lines} style={{ marginTop: 6 }}>
+							{p.retention.hosts
+								.filter((h) => h.remove > 0)
+								.map((h) => (
+									<li key={h.host.id}>
+										<Foreign>{h.host.name}</Foreign>
+										<span className={classes.muted}>
+											{counted(h.remove, "snapshot")} removed, {count(h.keep)} kept
+										</span>
+									</li>
+								))}
+						</ul>
+					)}
+				</Part>
+			)}
+		</>
+	);
+}
+
+function Part({ title, children }: { title: string; children: ReactNode }) {
+	return (
+		<section>
+			<h3>{title}</h3>
+			{children}
+		</section>
+	);
+}
+
+const shownNames = 60;
+
+function Names({ title, tone, hosts }: { title: string; tone?: "ok" | "bad"; hosts: readonly HostRef[] }) {
+	return (
+		<Part title={title}>
+			<ul className={classes.names} data-tone={tone}>
+				{hosts.slice(0, shownNames).map((h) => (
+					<li key={h.id}>
+						<Foreign>{h.name}</Foreign>
+					</li>
+				))}
+				{hosts.length > shownNames && <li>and {count(hosts.length - shownNames)} more</li>}
+			</ul>
+		</Part>
+	);
+}
