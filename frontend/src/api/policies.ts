@@ -58,15 +58,20 @@ export interface Policy {
 }
 export interface LastDay {
 	run: number;
-	failed: number;
+	coalesced: number;
 	missed: number;
 	skipped: number;
-	coalesced: number;
+	/** How those that ran ended, or that they have not yet. */
+	succeeded: number;
+	issues: number;
+	failed: number;
+	open: number;
 }
 export interface Change {
 	field: string;
-	before?: unknown;
-	after?: unknown;
+	/** Lists one a line; "" is nothing. */
+	before: string;
+	after: string;
 }
 export interface PolicyVersion {
 	version: number;
@@ -319,7 +324,10 @@ export function useRunPolicy(id: string) {
 	const queries = useQueryClient();
 	return useMutation({
 		mutationFn: (host_ids: string[]) =>
-			call<{ jobs: Ran[] }>("POST", "/api/policies/{id}/run", { params: { path: { id } }, body: { host_ids } }),
+			call<{ jobs: Ran[] }>("POST", "/api/policies/{id}/run", {
+				params: { path: { id } },
+				body: host_ids.length > 0 ? { host_ids } : {},
+			}),
 		onSuccess: () => {
 			stale(queries);
 			for (const key of [keys.jobs, ["host"]]) void queries.invalidateQueries({ queryKey: key });

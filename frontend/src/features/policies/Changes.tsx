@@ -37,37 +37,22 @@ export function fieldName(field: string): string {
 	return keep?.[1] ? `Kept: ${keep[1].replace(/_/g, " ")}` : f;
 }
 
-/** A value as text: lists one a line. */
-export function valueText(value: unknown): string {
-	if (value === undefined || value === null || value === "") return "";
-	if (typeof value === "string") return value;
-	if (Array.isArray(value)) return value.map(valueText).join("\n");
-	if (typeof value === "object")
-		return Object.entries(value)
-			.map(([k, v]) => (v === "" ? k : `${k}=${valueText(v)}`))
-			.join("\n");
-	if (typeof value === "boolean") return value ? "yes" : "no";
-	return String(value);
-}
-
 /** What is other than before, field by field. */
 export function Changes({ changes }: { changes: readonly Change[] }) {
 	return (
 		<dl className={classes.changes}>
 			{changes.map((c) => {
-				const before = valueText(c.before);
-				const after = valueText(c.after);
 				return (
 					<div key={c.field}>
 						<dt>{fieldName(c.field)}</dt>
 						<dd>
 							<del>
 								<span className="rm-hidden">before: </span>
-								{before ? <Foreign>{before}</Foreign> : "nothing"}
+								{c.before ? <Foreign>{c.before}</Foreign> : "nothing"}
 							</del>
 							<ins>
 								<span className="rm-hidden">after: </span>
-								{after ? <Foreign>{after}</Foreign> : "nothing"}
+								{c.after ? <Foreign>{c.after}</Foreign> : "nothing"}
 							</ins>
 						</dd>
 					</div>

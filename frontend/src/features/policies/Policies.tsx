@@ -149,6 +149,7 @@ export function Day({ last }: { last: LastDay }) {
 	return (
 		<span className={classes.day}>
 			<span>{count(last.run + last.coalesced)} ran</span>
+			{last.issues > 0 && <span data-tone="warn">{count(last.issues)} with issues</span>}
 			{last.failed > 0 && <span data-tone="bad">{count(last.failed)} failed</span>}
 			{last.missed > 0 && <span data-tone="bad">{count(last.missed)} missed</span>}
 			{last.skipped > 0 && <span data-tone="warn">{count(last.skipped)} skipped</span>}

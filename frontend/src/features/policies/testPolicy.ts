@@ -20,7 +20,7 @@ export function testPolicy(changes: Partial<Policy> = {}): Policy {
 		problem_count: 0,
 		repository_name: "store",
 		next_due_at: "2026-11-28T01:00:00Z",
-		last: { run: 2, failed: 0, missed: 0, skipped: 0, coalesced: 0 },
+		last: { run: 2, coalesced: 0, missed: 0, skipped: 0, succeeded: 2, issues: 0, failed: 0, open: 0 },
 		...changes,
 	};
 }
