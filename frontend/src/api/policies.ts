@@ -7,101 +7,22 @@ import {
 	useQueryClient,
 } from "@tanstack/react-query";
 import { call } from "./call";
+import { client, got } from "./client";
 import { keys } from "./keys";
-import type { BackupSpec } from "./types";
+import type { components } from "./schema";
 
-export interface PolicyHosts {
-	all?: boolean;
-	ids?: string[];
-	/** All must match. */
-	labels?: Record<string, string>;
-}
-export interface PolicySchedule {
-	cron: string;
-	zone: string;
-	spread_seconds?: number;
-	late_seconds?: number;
-	no_catch_up?: boolean;
-}
-export interface Keep {
-	last?: number;
-	hourly?: number;
-	daily?: number;
-	weekly?: number;
-	monthly?: number;
-	yearly?: number;
-	within_days?: number;
-	tags?: string[];
-}
-export interface PolicySpec {
-	hosts: PolicyHosts;
-	repository_id?: string;
-	backup: BackupSpec;
-	schedule: PolicySchedule;
-	time_limit_seconds?: number;
-	keep?: Keep;
-}
-export interface Policy {
-	id: string;
-	name: string;
-	enabled: boolean;
-	version: number;
-	spec: PolicySpec;
-	created_at: string;
-	updated_at: string;
-	host_count: number;
-	problem_count: number;
-	repository_name?: string;
-	next_due_at?: string;
-	/** What became of the due times of the last 24 hours. */
-	last: LastDay;
-}
-export interface LastDay {
-	run: number;
-	coalesced: number;
-	missed: number;
-	skipped: number;
-	/** How those that ran ended, or that they have not yet. */
-	succeeded: number;
-	issues: number;
-	failed: number;
-	open: number;
-}
-export interface Change {
-	field: string;
-	/** Lists one a line; "" is nothing. */
-	before: string;
-	after: string;
-}
-export interface PolicyVersion {
-	version: number;
-	at: string;
-	by: string;
-	name: string;
-	enabled: boolean;
-	spec: PolicySpec;
-	changes: Change[];
-}
-export type Outcome = "run" | "coalesced" | "missed" | "skipped";
-export interface Tick {
-	policy_id: string;
-	policy_name: string;
-	host_id: string;
-	host_name: string;
-	due_at: string;
-	outcome: Outcome;
-	job_id?: string;
-	why?: string;
-	recorded_at: string;
-}
-export interface PolicyHost {
-	id: string;
-	name: string;
-	why: string;
-	problem: string;
-	next_due_at?: string;
-	last_tick?: Tick;
-}
+type Schemas = components["schemas"];
+
+export type PolicySpec = Schemas["PolicySpec"];
+export type PolicyHosts = Schemas["PolicySelector"];
+export type Keep = Schemas["Keep"];
+export type Policy = Schemas["Policy"];
+export type LastDay = Schemas["PolicyLast"];
+export type Change = Schemas["PolicyChange"];
+export type Tick = Schemas["Tick"];
+export type HostPolicies = Schemas["HostPolicies"];
+export type Ran = Schemas["RunJob"];
+
 export interface HostRef {
 	id: string;
 	name: string;
@@ -129,25 +50,6 @@ export interface PolicyDraft {
 	enabled: boolean;
 	spec: PolicySpec;
 }
-export interface SchedulePreview {
-	text: string;
-	next: string[];
-	every_seconds?: number;
-}
-export interface HostPolicy {
-	policy: { id: string; name: string; version: number; enabled: boolean };
-	why: string;
-	problem: string;
-	next_due_at?: string;
-	accounted_until: string;
-	last_tick?: Tick;
-}
-export interface HostPolicies {
-	policies: HostPolicy[];
-	schedule_version: number;
-	schedule_known: number;
-	keeps_schedule: boolean;
-}
 export interface FleetCalendar {
 	days: { date: string; succeeded: number; issues: number; failed: number; missed: number; skipped: number }[];
 	due: { at: string; count: number }[];
@@ -155,26 +57,25 @@ export interface FleetCalendar {
 export interface TickFilter {
 	policy_id?: string;
 	host_id?: string;
-	outcome?: Outcome;
+	outcome?: Tick["outcome"];
 }
 
 export const policiesQuery = queryOptions({
 	queryKey: keys.policies,
-	queryFn: ({ signal }) => call<{ policies: Policy[] }>("GET", "/api/policies", { signal }),
+	queryFn: ({ signal }) => got(client.GET("/api/policies", { signal })),
 });
 
 export const policyQuery = (id: string) =>
 	queryOptions({
 		queryKey: [...keys.policies, id] as const,
-		queryFn: ({ signal }) => call<Policy>("GET", "/api/policies/{id}", { params: { path: { id } }, signal }),
+		queryFn: ({ signal }) => got(client.GET("/api/policies/{id}", { params: { path: { id } }, signal })),
 	});
 
 /** Who changed what of it, the newest first. */
 export const policyVersionsQuery = (id: string) =>
 	queryOptions({
 		queryKey: [...keys.policies, id, "versions"] as const,
-		queryFn: ({ signal }) =>
-			call<{ versions: PolicyVersion[] }>("GET", "/api/policies/{id}/versions", { params: { path: { id } }, signal }),
+		queryFn: ({ signal }) => got(client.GET("/api/policies/{id}/versions", { params: { path: { id } }, signal })),
 	});
 
 /** The machines it applies to. */
@@ -182,10 +83,12 @@ export const policyHostsQuery = (id: string) =>
 	infiniteQueryOptions({
 		queryKey: [...keys.policies, id, "hosts"] as const,
 		queryFn: ({ pageParam, signal }) =>
-			call<{ hosts: PolicyHost[]; total: number; next_cursor?: string }>("GET", "/api/policies/{id}/hosts", {
-				params: { path: { id }, query: { limit: 100, cursor: pageParam } },
-				signal,
-			}),
+			got(
+				client.GET("/api/policies/{id}/hosts", {
+					params: { path: { id }, query: { limit: 100, cursor: pageParam } },
+					signal,
+				}),
+			),
 		initialPageParam: undefined as string | undefined,
 		getNextPageParam: (page) => page.next_cursor,
 	});
@@ -194,8 +97,7 @@ export const policyHostsQuery = (id: string) =>
 export const hostPoliciesQuery = (hostID: string) =>
 	queryOptions({
 		queryKey: [...keys.policies, "of host", hostID] as const,
-		queryFn: ({ signal }) =>
-			call<HostPolicies>("GET", "/api/hosts/{id}/policies", { params: { path: { id: hostID } }, signal }),
+		queryFn: ({ signal }) => got(client.GET("/api/hosts/{id}/policies", { params: { path: { id: hostID } }, signal })),
 	});
 
 /** Due times and what became of them, the newest first. */
@@ -203,10 +105,12 @@ export const ticksQuery = (filter: TickFilter) =>
 	infiniteQueryOptions({
 		queryKey: [...keys.policies, "ticks", filter] as const,
 		queryFn: ({ pageParam, signal }) =>
-			call<{ ticks: Tick[]; next_cursor?: string }>("GET", "/api/ticks", {
-				params: { query: { ...filter, limit: 50, cursor: pageParam } },
-				signal,
-			}),
+			got(
+				client.GET("/api/ticks", {
+					params: { query: { ...filter, limit: 50, cursor: pageParam } },
+					signal,
+				}),
+			),
 		initialPageParam: undefined as string | undefined,
 		getNextPageParam: (page) => page.next_cursor,
 		placeholderData: keepPreviousData,
@@ -228,10 +132,12 @@ export const scheduleQuery = (cron: string, zone: string, spreadSeconds: number)
 	queryOptions({
 		queryKey: ["schedule", cron, zone, spreadSeconds] as const,
 		queryFn: ({ signal }) =>
-			call<SchedulePreview>("POST", "/api/schedules/preview", {
-				body: { cron, zone, ...(spreadSeconds > 0 && { spread_seconds: spreadSeconds }) },
-				signal,
-			}),
+			got(
+				client.POST("/api/schedules/preview", {
+					body: { cron, zone, ...(spreadSeconds > 0 && { spread_seconds: spreadSeconds }) },
+					signal,
+				}),
+			),
 		placeholderData: keepPreviousData,
 		retry: false,
 		refetchInterval: false,
@@ -296,8 +202,10 @@ export function useWritePolicy() {
 	return useMutation({
 		mutationFn: ({ id, version, ...draft }: PolicyDraft & { id?: string; version?: number }) =>
 			id === undefined
-				? call<Policy>("POST", "/api/policies", { body: draft })
-				: call<Policy>("PUT", "/api/policies/{id}", { params: { path: { id } }, body: { ...draft, version } }),
+				? got(client.POST("/api/policies", { body: draft }))
+				: got(
+						client.PUT("/api/policies/{id}", { params: { path: { id } }, body: { ...draft, version: version ?? 0 } }),
+					),
 		onSuccess: (policy) => stale(queries, policy),
 	});
 }
@@ -305,7 +213,7 @@ export function useWritePolicy() {
 export function useDeletePolicy(id: string) {
 	const queries = useQueryClient();
 	return useMutation({
-		mutationFn: () => call<void>("DELETE", "/api/policies/{id}", { params: { path: { id } } }),
+		mutationFn: () => got(client.DELETE("/api/policies/{id}", { params: { path: { id } } })),
 		onSuccess: () => {
 			queries.removeQueries({ queryKey: [...keys.policies, id] });
 			stale(queries);
@@ -313,21 +221,17 @@ export function useDeletePolicy(id: string) {
 	});
 }
 
-export interface Ran {
-	host_id: string;
-	job_id: string;
-	created: boolean;
-}
-
 /** Orders the policy's backup now, of all its machines or of these. */
 export function useRunPolicy(id: string) {
 	const queries = useQueryClient();
 	return useMutation({
 		mutationFn: (host_ids: string[]) =>
-			call<{ jobs: Ran[] }>("POST", "/api/policies/{id}/run", {
-				params: { path: { id } },
-				body: host_ids.length > 0 ? { host_ids } : {},
-			}),
+			got(
+				client.POST("/api/policies/{id}/run", {
+					params: { path: { id } },
+					body: host_ids.length > 0 ? { host_ids } : {},
+				}),
+			),
 		onSuccess: () => {
 			stale(queries);
 			for (const key of [keys.jobs, ["host"]]) void queries.invalidateQueries({ queryKey: key });
