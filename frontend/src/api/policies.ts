@@ -29,10 +29,14 @@ export interface HostRef {
 }
 export interface Plan {
 	hosts: {
+		/** The first of them. */
 		added: HostRef[];
+		added_count: number;
 		removed: HostRef[];
+		removed_count: number;
 		kept: number;
 		problems: { host: HostRef; problem: string }[];
+		problem_count: number;
 	};
 	next_runs: { host: HostRef; at: string }[];
 	changes: Change[];
@@ -160,10 +164,10 @@ export const planQuery = (draft: PolicyDraft, id: string | undefined, version: n
 		retry: false,
 	});
 
-/** How many machines these are, and where it cannot run: the plan of a draft that nobody saves. */
-export const countQuery = (hosts: PolicyHosts, repositoryID: string) =>
+/** How many machines these are, and the first of them: the plan of a draft that nobody saves. */
+export const countQuery = (hosts: PolicyHosts) =>
 	queryOptions({
-		queryKey: [...keys.hosts, "policy count", hosts, repositoryID] as const,
+		queryKey: [...keys.hosts, "policy count", hosts] as const,
 		queryFn: async ({ signal }) => {
 			const plan = await readPlan(
 				{
@@ -173,16 +177,14 @@ export const countQuery = (hosts: PolicyHosts, repositoryID: string) =>
 						hosts,
 						backup: { paths: ["/"] },
 						schedule: { cron: "0 2 * * *", zone: "UTC" },
-						...(repositoryID !== "" && { repository_id: repositoryID }),
 					},
 				},
 				undefined,
 				signal,
 			);
 			return {
-				hosts: plan.hosts.kept + plan.hosts.added.length,
+				hosts: plan.hosts.kept + plan.hosts.added_count,
 				first: plan.hosts.added.slice(0, 5),
-				problems: plan.hosts.problems,
 			};
 		},
 		placeholderData: keepPreviousData,

@@ -32,6 +32,8 @@ export interface JobsSearch {
 	kind?: JobKind;
 	/** key or key=value */
 	label?: string;
+	/** A policy's id. */
+	policy?: string;
 	/** Days: 2026-11-27. */
 	from?: string;
 	to?: string;
@@ -45,6 +47,7 @@ export function jobsSearch(s: Record<string, unknown>): JobsSearch {
 		state: someOf(s.state, jobStates),
 		kind: oneOf(s.kind, jobKinds),
 		label: text(s.label),
+		policy: text(s.policy, 64),
 		from: day(s.from),
 		to: day(s.to),
 	};

@@ -2,7 +2,7 @@ import { Modal } from "@mantine/core";
 import type { ReactNode } from "react";
 import { modKey } from "../../lib/keys";
 import { useSignal } from "../../lib/signal";
-import { type Protection, protectionWords, stateWords, statusWords } from "../../lib/words";
+import { type Outcome, outcomeWords, type Protection, protectionWords, stateWords, statusWords } from "../../lib/words";
 import { helpOpen, pageActions } from "../../ui/actions";
 import { Badge, ProtectionBadge, StateBadge } from "../../ui/Badge";
 import classes from "./Help.module.css";
@@ -11,6 +11,9 @@ const keys: readonly (readonly [string, string])[] = [
 	[`${modKey} K`, "Go to a machine, a job, a page or an action"],
 	["/", "Search in the list"],
 	["g f", "Fleet"],
+	["g p", "Policies"],
+	["g r", "Repositories"],
+	["g c", "Calendar"],
 	["g j", "Jobs"],
 	["g a", "Add a machine"],
 	["g s", "Settings"],
@@ -80,6 +83,16 @@ export default function Help() {
 							{(["online", "offline", "never_seen"] as const).map((s) => (
 								<Row key={s} name={<Badge tone={statusWords[s].tone}>{statusWords[s].name}</Badge>}>
 									{connections[s]}
+								</Row>
+							))}
+						</List>
+					</section>
+					<section aria-labelledby="help-due">
+						<h3 id="help-due">Outcomes of due times</h3>
+						<List>
+							{(Object.keys(outcomeWords) as Outcome[]).map((o) => (
+								<Row key={o} name={<Badge tone={outcomeWords[o].tone}>{outcomeWords[o].name}</Badge>}>
+									{outcomeWords[o].about}
 								</Row>
 							))}
 						</List>

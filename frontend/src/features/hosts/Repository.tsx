@@ -1,4 +1,4 @@
-import { Button, Group, Modal, NativeSelect, Stack, Text, TextInput } from "@mantine/core";
+import { Button, Group, Modal, NativeSelect, SegmentedControl, Stack, Text, TextInput } from "@mantine/core";
 import { IconCircleCheck, IconCircleX, IconInfoCircle, IconPlus, IconTrash } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
@@ -7,6 +7,8 @@ import { mayAs } from "../../api/auth";
 import { useDeleteRepository, usePutRepository } from "../../api/hosts";
 import { jobQuery } from "../../api/jobs";
 import { orderKey, useOrderJob } from "../../api/orders";
+import { messageOf } from "../../api/problem";
+import { type Repository as ListedRepository, repositoriesQuery } from "../../api/repositories";
 import type { Host, Role } from "../../api/types";
 import { whyNot } from "../../lib/allowed";
 import { fieldErrors } from "../../lib/fields";
@@ -21,6 +23,7 @@ import { FormEnd } from "../../ui/FormEnd";
 import { done } from "../../ui/notify";
 import { Card } from "../../ui/Page";
 import { SecretInput } from "../../ui/SecretInput";
+import { Loading } from "../../ui/States";
 import { hasRepository } from "./findings";
 import classes from "./Host.module.css";
 import { verdict } from "./repositoryTest";
@@ -99,6 +102,14 @@ function Location({ host }: { host: Host }) {
 		return (
 			<Facts
 				facts={[
+					[
+						"Name",
+						host.repository.setting_id && (
+							<Link key="n" to="/repositories/$repositoryId" params={{ repositoryId: host.repository.setting_id }}>
+								<Foreign>{host.repository.name || "one of the server's list"}</Foreign>
+							</Link>
+						),
+					],
 					["Place", <Foreign key="u">{host.repository.url}</Foreign>],
 					["Held by", "the server; the machine gets it with each job"],
 					[
@@ -223,8 +234,93 @@ export function RepositoryDialog({ host, opened, close, test }: DialogProps & { 
 			title={host.repository ? `Replace the repository of ${host.name}` : `Set the repository of ${host.name}`}
 			size={620}
 		>
-			<Form host={host} close={close} test={test} />
+			<Choice host={host} close={close} test={test} />
 		</Modal>
+	);
+}
+
+/** One of the server's list, where there are some, or one that this machine alone uses. */
+function Choice({ host, close, test }: Omit<DialogProps, "opened"> & { test: () => void }) {
+	const { data, isPending } = useQuery(repositoriesQuery);
+	const listed = data?.repositories ?? [];
+	const byHand = host.repository !== undefined && !host.repository.setting_id;
+	const [alone, setAlone] = useState<boolean>();
+	if (isPending) return <Loading rows={5} />;
+	const own = listed.length === 0 || (alone ?? byHand);
+	return (
+		<Stack gap="md">
+			{listed.length > 0 && (
+				<SegmentedControl
+					aria-label="Which repository"
+					data={[
+						{ value: "listed", label: "One of the list" },
+						{ value: "alone", label: "For this machine alone" },
+					]}
+					value={own ? "alone" : "listed"}
+					onChange={(v) => setAlone(v === "alone")}
+				/>
+			)}
+			{own ? (
+				<Form host={host} close={close} test={test} />
+			) : (
+				<Listed host={host} listed={listed} close={close} test={test} />
+			)}
+		</Stack>
+	);
+}
+
+function Listed({
+	host,
+	listed,
+	close,
+	test,
+}: Omit<DialogProps, "opened"> & { listed: readonly ListedRepository[]; test: () => void }) {
+	const put = usePutRepository(host.id);
+	const [id, setID] = useState(host.repository?.setting_id ?? listed[0]?.id ?? "");
+	const chosen = listed.find((r) => r.id === id);
+	return (
+		<form
+			onSubmit={(e) => {
+				e.preventDefault();
+				if (id === "" || put.isPending) return;
+				put.mutate(
+					{ setting_id: id },
+					{
+						onSuccess: () => {
+							done("The repository is set.");
+							close();
+							test();
+						},
+					},
+				);
+			}}
+		>
+			<Stack gap="md">
+				<NativeSelect
+					label="Repository"
+					description={
+						chosen?.per_host
+							? "The machine gets a repository of its own under this place."
+							: "The machine shares it with the others that use it, and can read what they store."
+					}
+					data={listed.map((r) => ({ value: r.id, label: r.name }))}
+					value={id}
+					onChange={(e) => setID(e.currentTarget.value)}
+				/>
+				{chosen && (
+					<Text size="xs" c="dimmed">
+						<Foreign mono>{chosen.url}</Foreign>
+					</Text>
+				)}
+				<FormEnd
+					wrong={put.error ? messageOf(put.error) : undefined}
+					close={close}
+					action="Use it and test"
+					busy={put.isPending}
+					disabled={id === ""}
+				/>
+			</Stack>
+		</form>
 	);
 }
 

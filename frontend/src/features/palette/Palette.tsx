@@ -1,7 +1,9 @@
 import { Modal, useMantineColorScheme } from "@mantine/core";
 import {
 	IconBolt,
+	IconCalendarTime,
 	IconCornerDownLeft,
+	IconDatabase,
 	IconFileText,
 	IconHistory,
 	IconPalette,
@@ -14,6 +16,8 @@ import { useEffect, useId, useMemo, useState } from "react";
 import { mayAs, meQuery } from "../../api/auth";
 import { findHostsQuery } from "../../api/fleet";
 import { jobQuery } from "../../api/jobs";
+import { policiesQuery } from "../../api/policies";
+import { repositoriesQuery } from "../../api/repositories";
 import type { Host } from "../../api/types";
 import { useSignal } from "../../lib/signal";
 import { kindWords, protectionWords, stateWords } from "../../lib/words";
@@ -22,7 +26,25 @@ import { Foreign } from "../../ui/Foreign";
 import { addRecent, type Entry, found, idIn, readRecent } from "./find";
 import classes from "./Palette.module.css";
 
-const icons = { host: IconServer2, job: IconHistory, page: IconFileText, action: IconBolt, look: IconPalette };
+const icons = {
+	host: IconServer2,
+	job: IconHistory,
+	policy: IconCalendarTime,
+	repository: IconDatabase,
+	page: IconFileText,
+	action: IconBolt,
+	look: IconPalette,
+};
+
+type Place =
+	| "/"
+	| "/policies"
+	| "/policies/new"
+	| "/repositories"
+	| "/repositories/new"
+	| "/calendar"
+	| "/jobs"
+	| "/add";
 
 /** Goes anywhere and does anything by a few letters. */
 export default function Palette() {
@@ -156,6 +178,9 @@ function useEntries(text: string): { entries: Entry[]; searching: boolean } {
 		placeholderData: keepPreviousData,
 		refetchInterval: false,
 	});
+	// There are few of them: they are read once, and found here.
+	const policies = useQuery({ ...policiesQuery, refetchInterval: false });
+	const repositories = useQuery({ ...repositoriesQuery, refetchInterval: false });
 	const job = useQuery({ ...jobQuery(id ?? ""), enabled: id !== undefined, retry: false, refetchInterval: false });
 	const who = me?.id ?? "";
 	const operator = mayAs(me?.role, "operator");
@@ -177,11 +202,11 @@ function useEntries(text: string): { entries: Entry[]; searching: boolean } {
 	);
 
 	const fixed = useMemo<Entry[]>(() => {
-		const page = (to: "/" | "/jobs" | "/add", name: string, hotkey: string, words = ""): Entry => ({
+		const page = (to: Place, name: string, hotkey?: string, words = ""): Entry => ({
 			id: `page ${to}`,
 			section: "Pages",
 			text: name,
-			hotkey,
+			...(hotkey && { hotkey }),
 			words: `go page ${words}`,
 			icon: "page",
 			run: () => void navigate({ to }),
@@ -226,8 +251,17 @@ function useEntries(text: string): { entries: Entry[]; searching: boolean } {
 				}),
 			),
 			page("/", "Fleet", "g f", "machines hosts overview"),
+			page("/policies", "Policies", "g p", "schedules retention plan"),
+			page("/repositories", "Repositories", "g r", "storage buckets kit"),
+			page("/calendar", "Calendar", "g c", "due missed schedule"),
 			page("/jobs", "Jobs", "g j", "history backups"),
-			...(operator ? [page("/add", "Add a machine", "g a", "enroll install host new")] : []),
+			...(operator
+				? [
+						page("/add", "Add a machine", "g a", "enroll install host new"),
+						page("/policies/new", "New policy", undefined, "add make schedule"),
+						page("/repositories/new", "New repository", undefined, "add make storage"),
+					]
+				: []),
 			section("account", "Account", "password sessions"),
 			...(operator ? [section("tokens", "Enrollment tokens", "add machine")] : []),
 			...(administrator
@@ -252,6 +286,35 @@ function useEntries(text: string): { entries: Entry[]; searching: boolean } {
 			look("auto", "As the system"),
 		];
 	}, [actions, goHost, goJob, navigate, operator, administrator, setColorScheme, who]);
+
+	const named = useMemo<Entry[]>(
+		() => [
+			...(policies.data?.policies ?? []).map(
+				(p): Entry => ({
+					id: `policy ${p.id}`,
+					section: "Policies",
+					text: p.name,
+					foreign: true,
+					detail: p.enabled ? "" : "Off",
+					words: "policy",
+					icon: "policy",
+					run: () => void navigate({ to: "/policies/$policyId", params: { policyId: p.id } }),
+				}),
+			),
+			...(repositories.data?.repositories ?? []).map(
+				(r): Entry => ({
+					id: `repository ${r.id}`,
+					section: "Repositories",
+					text: r.name,
+					foreign: true,
+					words: "repository",
+					icon: "repository",
+					run: () => void navigate({ to: "/repositories/$repositoryId", params: { repositoryId: r.id } }),
+				}),
+			),
+		],
+		[policies.data, repositories.data, navigate],
+	);
 
 	const entries = useMemo(() => {
 		if (id !== undefined) {
@@ -289,8 +352,9 @@ function useEntries(text: string): { entries: Entry[]; searching: boolean } {
 				}),
 			);
 		const recent = own.filter((e) => e.section === "Recent");
-		return [...recent, ...places, ...own.filter((e) => e.section !== "Recent")];
-	}, [fixed, hosts.data, job.data, id, text, settled, goHost, goJob]);
+		const like = found(text, named).slice(0, 12);
+		return [...recent, ...places, ...like, ...own.filter((e) => e.section !== "Recent")];
+	}, [fixed, named, hosts.data, job.data, id, text, settled, goHost, goJob]);
 
 	return { entries, searching: hosts.isFetching || job.isFetching || settled !== text.trim() };
 }

@@ -9,7 +9,7 @@ export interface Entry {
 	hotkey?: string;
 	/** Other words it is found by. */
 	words?: string;
-	icon: "host" | "job" | "page" | "action" | "look";
+	icon: "host" | "job" | "policy" | "repository" | "page" | "action" | "look";
 	run: () => void;
 }
 

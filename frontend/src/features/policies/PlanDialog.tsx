@@ -159,7 +159,8 @@ function Theirs({ id, policy, since, take }: { id: string; policy: Policy; since
 }
 
 function Shown({ plan: p, draft, fresh }: { plan: Plan; draft: PolicyDraft; fresh: boolean }) {
-	const total = p.hosts.kept + p.hosts.added.length;
+	const { hosts } = p;
+	const total = hosts.kept + hosts.added_count;
 	return (
 		<>
 			{p.warnings.length > 0 && (
@@ -179,39 +180,51 @@ function Shown({ plan: p, draft, fresh }: { plan: Plan; draft: PolicyDraft; fres
 						<b>{count(total)}</b>
 						{total === 1 ? "machine" : "machines"} in all
 					</span>
-					{p.hosts.added.length > 0 && !fresh && (
+					{hosts.added_count > 0 && !fresh && (
 						<span data-tone="ok">
-							<b>{count(p.hosts.added.length)}</b>new
+							<b>{count(hosts.added_count)}</b>new
 						</span>
 					)}
-					{p.hosts.removed.length > 0 && (
+					{hosts.removed_count > 0 && (
 						<span data-tone="bad">
-							<b>{count(p.hosts.removed.length)}</b>no longer
+							<b>{count(hosts.removed_count)}</b>no longer
 						</span>
 					)}
-					{p.hosts.problems.length > 0 && (
+					{hosts.problem_count > 0 && (
 						<span data-tone="bad">
-							<b>{count(p.hosts.problems.length)}</b>where it cannot run
+							<b>{count(hosts.problem_count)}</b>where it cannot run
 						</span>
 					)}
 				</div>
 			</section>
-			{p.hosts.added.length > 0 && (
-				<Names title={fresh ? "It is for" : "Added"} tone={fresh ? undefined : "ok"} hosts={p.hosts.added} />
+			{hosts.added.length > 0 && (
+				<Names
+					title={fresh ? "It is for" : "Added"}
+					tone={fresh ? undefined : "ok"}
+					hosts={hosts.added}
+					all={hosts.added_count}
+				/>
 			)}
-			{p.hosts.removed.length > 0 && (
-				<Names title="No longer backed up by it; what they stored stays" tone="bad" hosts={p.hosts.removed} />
+			{hosts.removed.length > 0 && (
+				<Names
+					title="No longer backed up by it; what they stored stays"
+					tone="bad"
+					hosts={hosts.removed}
+					all={hosts.removed_count}
+				/>
 			)}
-			{p.hosts.problems.length > 0 && (
+			{hosts.problems.length > 0 && (
 				<Part title="Where it cannot run, and why">
 					<ul className={classes.lines}>
-						{p.hosts.problems.slice(0, 100).map((x) => (
+						{hosts.problems.slice(0, 100).map((x) => (
 							<li key={x.host.id}>
 								<Foreign>{x.host.name}</Foreign>
 								<span className={classes.muted}>{sentence(x.problem)}</span>
 							</li>
 						))}
-						{p.hosts.problems.length > 100 && <li>and {count(p.hosts.problems.length - 100)} more</li>}
+						{hosts.problem_count > Math.min(100, hosts.problems.length) && (
+							<li>and {count(hosts.problem_count - Math.min(100, hosts.problems.length))} more</li>
+						)}
 					</ul>
 				</Part>
 			)}
@@ -282,16 +295,28 @@ function Part({ title, children }: { title: string; children: ReactNode }) {
 
 const shownNames = 60;
 
-function Names({ title, tone, hosts }: { title: string; tone?: "ok" | "bad"; hosts: readonly HostRef[] }) {
+function Names({
+	title,
+	tone,
+	hosts,
+	all,
+}: {
+	title: string;
+	tone?: "ok" | "bad";
+	hosts: readonly HostRef[];
+	/** How many there are, named here or not. */
+	all: number;
+}) {
+	const named = hosts.slice(0, shownNames);
 	return (
 		<Part title={title}>
 			<ul className={classes.names} data-tone={tone}>
-				{hosts.slice(0, shownNames).map((h) => (
-					<li key={h.id}>
+				{named.map((h) => (
+					<li key={h.id} className={classes.name}>
 						<Foreign>{h.name}</Foreign>
 					</li>
 				))}
-				{hosts.length > shownNames && <li>and {count(hosts.length - shownNames)} more</li>}
+				{all > named.length && <li className={classes.name}>and {count(all - named.length)} more</li>}
 			</ul>
 		</Part>
 	);

@@ -406,7 +406,7 @@ function Versions({ id }: { id: string }) {
 				{(d) => (
 					<ol className={classes.versions}>
 						{d.versions.map((v) => (
-							<li key={v.version}>
+							<li key={v.version} className={classes.versionRow}>
 								<div className={classes.version}>
 									<strong>Version {v.version}</strong>
 									<span>

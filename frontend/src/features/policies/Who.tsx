@@ -86,7 +86,7 @@ function Count({ form }: { form: PolicyForm }) {
 		};
 	}, [form.all, form.labels, form.ids]);
 	const [hosts] = useDebouncedValue(asked, 250);
-	const query = useQuery({ ...countQuery(hosts ?? {}, form.repository), enabled: hosts !== undefined });
+	const query = useQuery({ ...countQuery(hosts ?? {}), enabled: hosts !== undefined });
 	if (!asked) return <div className={classes.count}>No machine is chosen yet.</div>;
 	if (query.error)
 		return (

@@ -27,7 +27,7 @@ export function testPolicy(changes: Partial<Policy> = {}): Policy {
 
 export function testPlan(changes: Partial<Plan> = {}): Plan {
 	return {
-		hosts: { added: [], removed: [], kept: 2, problems: [] },
+		hosts: { added: [], added_count: 0, removed: [], removed_count: 0, kept: 2, problems: [], problem_count: 0 },
 		next_runs: [],
 		changes: [],
 		warnings: [],

@@ -3,6 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { type ReactNode, useRef, useState } from "react";
 import { hostQuery } from "../../api/hosts";
+import { Problem } from "../../api/problem";
 import {
 	type CreateRepository,
 	type Repository,
@@ -51,7 +52,8 @@ export function RepositoryEditor({ repository, saved, leave }: Props) {
 	const write = repository ? update : create;
 	const box = useRef<HTMLFormElement>(null);
 	const refused = fieldErrors<string>(write.error, repositoryFields);
-	const error = (f: string) => own[f] ?? refused.fields[f];
+	const taken = write.error instanceof Problem && write.error.code === "name_taken" ? write.error.message : undefined;
+	const error = (f: string) => own[f] ?? refused.fields[f] ?? (f === "name" ? taken : undefined);
 	const set = <F extends keyof RepositoryForm>(f: F, value: RepositoryForm[F]) =>
 		setForm((now) => ({ ...now, [f]: value }));
 	const url = urlOf(form);
@@ -176,7 +178,7 @@ export function RepositoryEditor({ repository, saved, leave }: Props) {
 				</div>
 			</Card>
 			<Maintenance form={form} set={set} error={error} />
-			{refused.rest && (
+			{refused.rest && !taken && (
 				<Alert color="red" role="alert">
 					{refused.rest}
 				</Alert>
