@@ -15,6 +15,8 @@ export interface JobFilter {
 	from?: string;
 	to?: string;
 	host?: string;
+	/** A policy's id. */
+	policy?: string;
 }
 
 /** How many jobs one call gives. */
@@ -39,6 +41,7 @@ function page(f: JobFilter, cursor: string | undefined, signal: AbortSignal): Pr
 					limit: pageSize,
 					cursor,
 					host: f.host,
+					policy: f.policy,
 					search: f.search,
 					state: f.state ? [...f.state] : undefined,
 					kind: f.kind,

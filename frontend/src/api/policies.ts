@@ -6,7 +6,6 @@ import {
 	useMutation,
 	useQueryClient,
 } from "@tanstack/react-query";
-import { call } from "./call";
 import { client, got } from "./client";
 import { keys } from "./keys";
 import type { components } from "./schema";
@@ -23,40 +22,21 @@ export type Tick = Schemas["Tick"];
 export type HostPolicies = Schemas["HostPolicies"];
 export type Ran = Schemas["RunJob"];
 
-export interface HostRef {
-	id: string;
-	name: string;
+export type HostRef = Schemas["HostRef"];
+export type FleetCalendar = Schemas["FleetCalendar"];
+/** What retention would do, where the server tells it. */
+interface PlannedRetention {
+	snapshots: number;
+	keep: number;
+	remove: number;
+	anomalous: number;
+	hosts: { host: HostRef; keep: number; remove: number }[];
 }
-export interface Plan {
-	hosts: {
-		/** The first of them. */
-		added: HostRef[];
-		added_count: number;
-		removed: HostRef[];
-		removed_count: number;
-		kept: number;
-		problems: { host: HostRef; problem: string }[];
-		problem_count: number;
-	};
-	next_runs: { host: HostRef; at: string }[];
-	changes: Change[];
-	retention?: {
-		snapshots: number;
-		keep: number;
-		remove: number;
-		anomalous: number;
-		hosts: { host: HostRef; keep: number; remove: number }[];
-	};
-	warnings: string[];
-}
+export type Plan = Schemas["PolicyPlan"] & { retention?: PlannedRetention };
 export interface PolicyDraft {
 	name: string;
 	enabled: boolean;
 	spec: PolicySpec;
-}
-export interface FleetCalendar {
-	days: { date: string; succeeded: number; issues: number; failed: number; missed: number; skipped: number }[];
-	due: { at: string; count: number }[];
 }
 export interface TickFilter {
 	policy_id?: string;
@@ -125,10 +105,12 @@ export const fleetCalendarQuery = (days: number, aheadHours: number, utcOffsetMi
 	queryOptions({
 		queryKey: [...keys.fleet, "calendar", days, aheadHours, utcOffsetMinutes] as const,
 		queryFn: ({ signal }) =>
-			call<FleetCalendar>("GET", "/api/fleet/calendar", {
-				params: { query: { days, ahead_hours: aheadHours, utc_offset_minutes: utcOffsetMinutes } },
-				signal,
-			}),
+			got(
+				client.GET("/api/fleet/calendar", {
+					params: { query: { days, ahead_hours: aheadHours, utc_offset_minutes: utcOffsetMinutes } },
+					signal,
+				}),
+			),
 	});
 
 /** A schedule in words, and its next times. What is wrong with it is the error. */
@@ -149,7 +131,7 @@ export const scheduleQuery = (cron: string, zone: string, spreadSeconds: number)
 
 /** What a draft would do: nothing is written. */
 export function readPlan(draft: PolicyDraft, id: string | undefined, signal?: AbortSignal): Promise<Plan> {
-	return call<Plan>("POST", "/api/policies/plan", { body: { ...draft, ...(id && { id }) }, signal });
+	return got(client.POST("/api/policies/plan", { body: { ...draft, ...(id && { id }) }, signal }));
 }
 
 /** The plan of a draft that is based on a version of the policy; read anew each time it is asked for. */

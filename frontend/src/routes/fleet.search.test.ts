@@ -17,6 +17,7 @@ it("keeps every filter of the fleet through the URL", () => {
 		status: ["offline"],
 		label: "env=prod",
 		version: "1.4.2",
+		policy: "none",
 		older: 48,
 		sort: "size",
 		order: "desc",

@@ -21,6 +21,8 @@ export interface FleetSearch {
 	/** key or key=value */
 	label?: string;
 	version?: string;
+	/** A policy's id, or "none": no enabled policy runs there. */
+	policy?: string;
 	/** Hours since the last success: older than. */
 	older?: number;
 	sort?: (typeof hostSorts)[number];
@@ -36,6 +38,7 @@ export function fleetSearch(s: Record<string, unknown>): FleetSearch {
 		status: someOf(s.status, hostStatuses),
 		label: text(s.label),
 		version: text(s.version),
+		policy: text(s.policy, 64),
 		older: whole(s.older, 1, 100_000),
 		sort: oneOf(s.sort, hostSorts),
 		order: oneOf(s.order, ["asc", "desc"]),

@@ -72,6 +72,18 @@ export function Counts({ overview, view, setView }: Props) {
 							),
 					)}
 				</div>
+				{(overview.unprotected_count > 0 || view.policy === "none") && (
+					<div className={classes.group}>
+						<Fact
+							tone="warn"
+							n={overview.unprotected_count}
+							label={overview.unprotected_count === 1 ? "machine no policy protects" : "machines no policy protects"}
+							title="No policy that is switched on runs there: they are backed up only when somebody orders it"
+							pressed={view.policy === "none"}
+							press={() => setView({ policy: view.policy === "none" ? undefined : "none" })}
+						/>
+					</div>
+				)}
 				<div className={classes.jobs}>
 					{jobs.running > 0 && (
 						<Link to="/jobs" search={{ state: ["accepted", "running"] }}>

@@ -17,6 +17,7 @@ import { Fleet } from "./Fleet";
 import type { View } from "./view";
 
 const overview: Overview = {
+	unprotected_count: 0,
 	at: "2026-11-27T03:00:00Z",
 	hosts: {
 		total: 3,

@@ -251,6 +251,7 @@ describe("what needs attention", () => {
 	});
 
 	const overview = (hosts: Partial<Overview["hosts"]>, attention: Attention[] = []): Overview => ({
+		unprotected_count: 0,
 		at: "2026-11-27T03:00:00Z",
 		hosts: {
 			total: 0,

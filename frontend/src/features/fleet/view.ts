@@ -9,6 +9,8 @@ export interface View {
 	/** key or key=value */
 	label?: string;
 	version?: string;
+	/** A policy's id, or "none": no enabled policy runs there. */
+	policy?: string;
 	/** Hours since the last success: older than. */
 	older?: number;
 	sort?: NonNullable<HostListing["sort"]>;
@@ -29,6 +31,7 @@ export function filterOf(view: View): HostFilter {
 		...(view.q && { search: view.q.trim() }),
 		...(view.protection && { protection: view.protection }),
 		...(view.status && { status: view.status }),
+		...(view.policy && { policy: view.policy }),
 		...(view.older && { older_than_seconds: view.older * 3600 }),
 	};
 }
@@ -53,6 +56,7 @@ export const noFilter: Partial<View> = {
 	status: undefined,
 	label: undefined,
 	version: undefined,
+	policy: undefined,
 	older: undefined,
 };
 
@@ -75,6 +79,9 @@ export function chipsOf(view: View): Chip[] {
 	if (view.label) chips.push({ id: "label", text: "", foreign: view.label, without: { label: undefined } });
 	if (view.version)
 		chips.push({ id: "version", text: "Agent", foreign: view.version, without: { version: undefined } });
+	if (view.policy === "none")
+		chips.push({ id: "policy", text: "No policy protects it", without: { policy: undefined } });
+	else if (view.policy) chips.push({ id: "policy", text: "Of one policy", without: { policy: undefined } });
 	if (view.older)
 		chips.push({ id: "older", text: `No success for ${hours(view.older)}`, without: { older: undefined } });
 	return chips;

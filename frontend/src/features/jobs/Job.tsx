@@ -317,6 +317,48 @@ function Texts({ texts, ids, label }: { texts: string[]; ids?: boolean; label: s
 function Ordered({ job }: { job: JobData }) {
 	return (
 		<dl className={classes.facts}>
+			{job.policy && (
+				<div>
+					<dt>Policy</dt>
+					<dd>
+						{job.policy.name ? (
+							<Link className={classes.link} to="/policies/$policyId" params={{ policyId: job.policy.id }}>
+								<Foreign>{job.policy.name}</Foreign>
+							</Link>
+						) : (
+							"one that is gone"
+						)}
+					</dd>
+				</div>
+			)}
+			{job.due_at && (
+				<div>
+					<dt>Due</dt>
+					<dd>
+						<time dateTime={job.due_at}>{exact(job.due_at)}</time>
+						{job.started_at && late(job.due_at, job.started_at)}
+					</dd>
+				</div>
+			)}
+			{job.target && (
+				<div>
+					<dt>About</dt>
+					<dd>
+						{job.target.name ? (
+							<Link
+								className={classes.link}
+								to="/repositories/$repositoryId"
+								params={{ repositoryId: job.target.setting_id }}
+							>
+								<Foreign>{job.target.name}</Foreign>
+							</Link>
+						) : (
+							"a repository that is gone"
+						)}
+						, in place of the machine’s own
+					</dd>
+				</div>
+			)}
 			<div>
 				<dt>Repository</dt>
 				<dd>
@@ -358,6 +400,12 @@ function Ordered({ job }: { job: JobData }) {
 			</div>
 		</dl>
 	);
+}
+
+/** How long after its due time it began, where that is more than a minute. */
+function late(due: string, began: string): string {
+	const seconds = (Date.parse(began) - Date.parse(due)) / 1000;
+	return seconds > 60 ? `, began ${duration(Math.round(seconds))} later` : "";
 }
 
 function Course({ job }: { job: JobData }) {

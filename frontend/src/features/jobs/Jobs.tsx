@@ -5,6 +5,7 @@ import { Link } from "@tanstack/react-router";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { memo, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { apart, type JobFilter, joined, newestJobsQuery, olderJobsQuery } from "../../api/jobs";
+import { policiesQuery } from "../../api/policies";
 import { isOpen, type Job, type JobKind, type JobState } from "../../api/types";
 import { bytes, counted, rate } from "../../lib/bytes";
 import { duration } from "../../lib/time";
@@ -27,6 +28,8 @@ export interface Filter {
 	state?: JobState[];
 	kind?: JobKind;
 	label?: string;
+	/** A policy's id. */
+	policy?: string;
 	from?: string;
 	to?: string;
 }
@@ -55,6 +58,7 @@ export function Jobs({ filter, change }: Props) {
 			state: filter.state,
 			kind: filter.kind,
 			label: filter.label,
+			policy: filter.policy,
 			from: filter.from,
 			to: filter.to,
 		}),
@@ -198,6 +202,7 @@ function Filters({ filter, change }: Props) {
 				value={filter.kind ?? null}
 				onChange={(v) => change({ ...filter, kind: (v as JobKind | null) ?? undefined })}
 			/>
+			<PolicyChoice filter={filter} change={change} />
 			<TextInput
 				className={classes.choice}
 				aria-label="Label of the machines: key or key=value"
@@ -232,6 +237,31 @@ function Filters({ filter, change }: Props) {
 				</Tooltip>
 			)}
 		</search>
+	);
+}
+
+/** One of the policies, where there are some. */
+function PolicyChoice({ filter, change }: Props) {
+	const { data } = useQuery(policiesQuery);
+	const policies = data?.policies ?? [];
+	if (policies.length === 0 && !filter.policy) return null;
+	const gone = filter.policy !== undefined && data !== undefined && !policies.some((p) => p.id === filter.policy);
+	return (
+		<Select
+			className={classes.choice}
+			aria-label="Policy"
+			placeholder="Any policy"
+			clearable
+			searchable
+			nothingFoundMessage="None is called that"
+			clearButtonProps={{ "aria-label": "Any policy" }}
+			data={[
+				...policies.map((p) => ({ value: p.id, label: p.name })),
+				...(gone && filter.policy ? [{ value: filter.policy, label: "One that is gone" }] : []),
+			]}
+			value={filter.policy ?? null}
+			onChange={(v) => change({ ...filter, policy: v ?? undefined })}
+		/>
 	);
 }
 
