@@ -1,6 +1,9 @@
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vitest/config";
 
+const ofForms =
+	/@mantine\/core\/esm\/components\/(Combobox|Select|MultiSelect|TagsInput|Pill|PillsInput|Checkbox|Radio|Switch|Textarea|NativeSelect|SegmentedControl|Tabs)\/|\/src\/(ui\/(When|Hosts|Due|BackupFields)|lib\/(place|cron|backupForm))\./;
+
 export default defineConfig({
 	plugins: [react()],
 	build: {
@@ -22,8 +25,20 @@ export default defineConfig({
 							priority: 4,
 						},
 						{ name: "icons", test: /node_modules\/@tabler\//, priority: 3 },
-						{ name: "kit", test: /node_modules\/(@mantine|@floating-ui|clsx)\//, minShareCount: 4, priority: 2 },
-						{ name: "pieces", test: /\/src\/(api|lib|ui)\//, minShareCount: 3, priority: 1 },
+						// What only pages with forms need is apart: the first page that people open does without.
+						{
+							name: "kit",
+							test: (id) => /node_modules\/(@mantine|@floating-ui|clsx)\//.test(id) && !ofForms.test(id),
+							minShareCount: 4,
+							priority: 2,
+						},
+						{
+							name: "pieces",
+							test: (id) => /\/src\/(api|lib|ui)\//.test(id) && !ofForms.test(id),
+							minShareCount: 3,
+							priority: 1,
+						},
+						{ name: "forms", test: ofForms, minShareCount: 2, priority: 0 },
 					],
 				},
 			},
