@@ -58,6 +58,7 @@ export const theme = createTheme({
 		Paper: { defaultProps: { withBorder: true, radius: "lg" } },
 		PasswordInput: { defaultProps: { size: "sm" } },
 		Select: { defaultProps: { size: "sm" } },
+		Switch: { defaultProps: { withThumbIndicator: false } },
 		Tabs: { defaultProps: { keepMounted: false } },
 		Textarea: { defaultProps: { size: "sm" } },
 		TextInput: { defaultProps: { size: "sm" } },

@@ -137,7 +137,7 @@ export function Editor({ policy, saved, leave }: Props) {
 						form={form.backup}
 						set={(f, value) => setForm((now) => ({ ...now, backup: { ...now.backup, [f]: value } }))}
 						error={error}
-						paths="Absolute, one a line: /etc, /home, /srv. One that a machine does not have fails its backup with issues."
+						paths="Absolute, one a line: /etc, /home, /srv. Where a machine lacks one of them, its backup ends with issues."
 					/>
 				</div>
 			</Card>

@@ -416,7 +416,7 @@ function Maintenance({ form, set, error }: PartProps) {
 													label="Parts"
 													description="With 10, each time a tenth of the data is read"
 													inputMode="numeric"
-													w={200}
+													styles={{ input: { width: 140 } }}
 													value={form.checkParts}
 													error={error("checkParts")}
 													onChange={(e) => set("checkParts", e.currentTarget.value)}
@@ -427,7 +427,7 @@ function Maintenance({ form, set, error }: PartProps) {
 													label="Unused data that may stay"
 													description="Percent; empty: 5, restic's own. More is quicker, less takes less space."
 													inputMode="numeric"
-													w={200}
+													styles={{ input: { width: 140 } }}
 													value={form.maxUnused}
 													error={error("maxUnused")}
 													onChange={(e) => set("maxUnused", e.currentTarget.value)}
