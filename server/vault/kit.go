@@ -115,7 +115,7 @@ func (s *Store) sealKit(ctx context.Context, passphrase, text string) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	recipient.SetWorkFactor(kitWork)
+	recipient.SetWorkFactor(s.kitWork)
 	var out bytes.Buffer
 	printable := armor.NewWriter(&out)
 	w, err := age.Encrypt(printable, recipient)

@@ -107,6 +107,7 @@ func TestTheRecoveryKitBringsTheDataBack(t *testing.T) {
 
 func TestAKitIsStaleOnceWhatOpensTheRepositoryChanged(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
+		r.kitWork = 10 // how hard it is to guess is not what is looked at
 		o := r.create("/srv/all")
 		stale := func(what string, want bool) {
 			t.Helper()

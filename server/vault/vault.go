@@ -27,11 +27,12 @@ type Store struct {
 	checkCron func(expression, zone string) error
 	log       *slog.Logger
 	kits      chan struct{} // one kit at a time: each takes 64 MiB
+	kitWork   int           // scrypt's work factor
 }
 
 // Open touches no table. From now on the fleet's maintenance jobs get their secrets here.
 func Open(o Options) *Store {
-	s := &Store{db: o.DB, fleet: o.Fleet, checkCron: o.CheckCron, log: o.Log, kits: make(chan struct{}, 1)}
+	s := &Store{db: o.DB, fleet: o.Fleet, checkCron: o.CheckCron, log: o.Log, kits: make(chan struct{}, 1), kitWork: kitWork}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
