@@ -94,7 +94,13 @@ func repositoryOfMany(t *testing.T, v variant) {
 	one, two := enrollAgent(t, s, v.restic), enrollAgent(t, s, v.restic)
 	one.start()
 	two.start()
-	runner := newAgent(t, s, v.restic)
+	runner := enrollAgent(t, s, v.restic)
+	runner.repository = filepath.Join(runner.dir, "repository")
+	runner.own("repo_url: "+runner.repository, "repo_password: "+runner.password)
+	if err := os.WriteFile(filepath.Join(filepath.Dir(runner.config), "guard.yaml"), []byte("version: 1\nmaintenance: {forget: true, prune: true}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	runner.start()
 	runner.init()
 	source := t.TempDir()
 	if err := os.WriteFile(filepath.Join(source, "file"), []byte("precious"), 0o600); err != nil {
@@ -106,7 +112,8 @@ func repositoryOfMany(t *testing.T, v variant) {
 	var o struct {
 		ID       string
 		Contents []struct {
-			SnapshotCount int64 `json:"snapshot_count"`
+			RepositoryID  string `json:"repository_id"`
+			SnapshotCount int64  `json:"snapshot_count"`
 			Host          *struct{ ID string }
 		}
 	}
@@ -141,6 +148,16 @@ func repositoryOfMany(t *testing.T, v variant) {
 		}
 		return nil
 	})
+	for _, kind := range []wire.Kind{wire.KindCheck, wire.KindPrune} {
+		var began struct{ Job job }
+		s.do("POST", "/api/repositories/"+o.ID+"/maintain", map[string]any{"repository_id": o.Contents[0].RepositoryID, "kind": kind}, &began)
+		if j := s.reaches(began.Job.ID, time.Minute, wire.StateSucceeded); j.HostID != runner.hostID {
+			t.Errorf("%s was carried out by %s, want the runner", kind, j.HostID)
+		}
+		if got := store.came(); !slices.Equal(got, []string{"maintenance"}) {
+			t.Errorf("%s came as %v, want the credentials that remove", kind, got)
+		}
+	}
 	for _, a := range []*agent{runner, one, two} {
 		if got := s.host(a.hostID); got.SnapshotCount != 1 || got.ListingError != "" {
 			t.Errorf("%s: got %d snapshots and %q, want its own one", got.Name, got.SnapshotCount, got.ListingError)
