@@ -74,6 +74,9 @@ func (s *Store) start(tx *database.Tx, hostID, jobID, lease string, r wire.Start
 		return change{refused: errLeaseLost}, nil
 	}
 	c, err := s.apply(tx, row, e)
+	if err == nil && c.fx.Ended { // it is about another repository than is there
+		return c, forgetTarget(tx, c.job.Target)
+	}
 	if err != nil || c.refused != nil || row.State == c.job.State {
 		return c, err
 	}

@@ -243,17 +243,7 @@ func linkHost(tx *database.Tx, l listingRow, repository string) (linked bool, er
 	if done.Error != nil {
 		return false, fmt.Errorf("link host %s to its repository: %w", l.HostID, done.Error)
 	}
-	if done.RowsAffected == 0 {
-		return false, nil
-	}
-	var servers []string
-	if err := tx.Raw("SELECT id FROM jobs WHERE id = ? AND repository_name = 'server'", l.JobID).Scan(&servers).Error; err != nil {
-		return false, fmt.Errorf("look which repository job %s used: %w", l.JobID, err)
-	}
-	if len(servers) == 0 {
-		return true, nil // the one of the host's own configuration
-	}
-	return true, rememberOwn(tx, l.HostID, repository)
+	return done.RowsAffected > 0, rememberListed(tx, l.JobID, repository)
 }
 
 // listedTarget is the repository that the job of a listing is about in place of the host's own; zero: the host's own.
@@ -290,6 +280,24 @@ func remembered(tx *database.Tx, repository string, done *gorm.DB) error {
 		tx.Notify(database.TopicRepositories)
 	}
 	return nil
+}
+
+// rememberListed is rememberTarget for the host's own repository, where the job that listed it used the one that the
+// server keeps and that comes from a setting.
+func rememberListed(tx *database.Tx, jobID, repository string) error {
+	done := tx.Exec(`INSERT INTO repository_maintenance (repository_id, setting_id, host_id)
+		SELECT ?, s.id, CASE WHEN s.url LIKE '%{host}%' THEN hr.host_id END
+		FROM jobs JOIN host_repositories hr ON hr.host_id = jobs.host_id JOIN repository_settings s ON s.id = hr.setting_id
+		WHERE jobs.id = ? AND jobs.repository_name = 'server'
+		ON CONFLICT (repository_id) DO NOTHING`, repository, jobID)
+	return remembered(tx, repository, done)
+}
+
+// forgetTarget: what was noted of the repository is not what is at the setting's address. Where a person is to look first
+// it stays.
+func forgetTarget(tx *database.Tx, t Target) error {
+	done := tx.Exec("DELETE FROM repository_maintenance WHERE repository_id = ? AND setting_id = ? AND frozen = ''", t.RepositoryID, t.SettingID)
+	return remembered(tx, t.RepositoryID, done)
 }
 
 // rememberOwn is rememberTarget for the repository that the server keeps for a host, where it comes from a setting.

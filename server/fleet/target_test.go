@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -223,13 +224,35 @@ func TestStartLearnsTheTargetAndNotTheHostsOwnRepository(t *testing.T) {
 func TestAJobAboutOneRepositoryDoesNotRunOnAnother(t *testing.T) {
 	each(t, func(t *testing.T, x *fixture) {
 		h := x.host("runner")
-		id := x.about(h, wire.KindForget, Target{SettingID: settingA, RepositoryID: repo(1)})
+		setting := x.setting("/srv/all")
+		x.write(t, func(tx *database.Tx) error {
+			for i, frozen := range []string{"", "look at it"} {
+				if err := lockRepository(tx, repo(i+1)); err != nil {
+					return err
+				}
+				if err := tx.Exec("INSERT INTO repository_maintenance (repository_id, setting_id, frozen) VALUES (?, ?, ?)", repo(i+1), setting, frozen).Error; err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		id := x.about(h, wire.KindForget, Target{SettingID: setting, RepositoryID: repo(1)})
 		x.take(h, id, 1)
 		err := x.Start(t.Context(), h, id, hex32(1), wire.StartRequest{StartNonce: hex32(1), RepositoryID: repo(2)})
 		wantCode(t, err, wire.ProblemLeaseLost)
 		j := x.job(id)
 		if j.State != wire.StateCanceled || j.Error == nil || j.Error.Code != wire.CodeWrongRepository || j.StartedAt != nil {
 			t.Errorf("got %s %+v, want it canceled before it started", j.State, j.Error)
+		}
+		// It is not noted as there any more; what a person is to look at stays.
+		frozen := x.about(h, wire.KindForget, Target{SettingID: setting, RepositoryID: repo(2)})
+		x.take(h, frozen, 2)
+		wantCode(t, x.Start(t.Context(), h, frozen, hex32(2), wire.StartRequest{StartNonce: hex32(2), RepositoryID: repo(3)}), wire.ProblemLeaseLost)
+		if one, _ := x.maintained(repo(1)); one != "" {
+			t.Errorf("noted: got setting %q, want none", one)
+		}
+		if two, _ := x.maintained(repo(2)); two != setting {
+			t.Errorf("frozen: got setting %q, want %q", two, setting)
 		}
 		x.whole()
 	})
@@ -322,6 +345,24 @@ func TestARepositoryIsNotedWhenAHostOfItsSettingIsTied(t *testing.T) {
 			if gotSetting, gotHost := x.maintained(repo(10 + i)); gotSetting != s || gotHost != wantHost {
 				t.Errorf("noted: got setting %q of host %q, want %q of %q", gotSetting, gotHost, s, wantHost)
 			}
+			// What was forgotten is found again by the next list, also by a host that is tied to it.
+			x.write(t, func(tx *database.Tx) error { return tx.Exec("DELETE FROM repository_maintenance").Error })
+			if err := x.list(h, x.draw(h, id), repo(10+i), snapshotLines(1, 1, "h"), 9); err != nil {
+				t.Fatal(err)
+			}
+			if gotSetting, gotHost := x.maintained(repo(10 + i)); gotSetting != s || gotHost != wantHost {
+				t.Errorf("noted by a list: got setting %q of host %q, want %q of %q", gotSetting, gotHost, s, wantHost)
+			}
+		}
+	})
+}
+
+// Each end of a job asks who waits: both parts of that question have an index.
+func TestWhoWaitsForARepositoryIsFoundByIndexes(t *testing.T) {
+	each(t, func(t *testing.T, x *fixture) {
+		plan := x.plan(queuedOn(repo(1), "DISTINCT jobs.host_id", "jobs.hold <> 'none'"), keyArg(repo(1)))
+		if !strings.Contains(plan, "jobs_target") || strings.Contains(plan, "SCAN jobs\n") || strings.Contains(plan, "Seq Scan") {
+			t.Errorf("got the plan\n%s\nwant an index for each part", plan)
 		}
 	})
 }
