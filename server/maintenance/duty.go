@@ -32,9 +32,12 @@ var works = []work{
 	{wire.KindCheck, "next_check_at", func(p plan) string { return p.Check }, func(t target) *time.Time { return t.NextCheckAt }},
 }
 
+// wanted reports whether the setting asks for the work.
+func (w work) wanted(p plan) bool { return p.Enabled && w.cron(p) != "" }
+
 // nextOf is when the work is due next by the setting; nil: never.
 func (w work) nextOf(p plan, now time.Time) (*time.Time, error) {
-	if !p.Enabled || w.cron(p) == "" {
+	if !w.wanted(p) {
 		return nil, nil
 	}
 	s, err := schedule.Parse(w.cron(p), p.Zone)
@@ -152,7 +155,7 @@ func (s *Store) run(tx *database.Tx, repositoryID string) error {
 		return err
 	}
 	for _, w := range works {
-		if at := w.next(t); at == nil || at.After(tx.Now) {
+		if at := w.next(t); at == nil || at.After(tx.Now) || !w.wanted(p) {
 			continue
 		}
 		if w.kind == wire.KindForget {

@@ -243,8 +243,22 @@ func TestARemovalWhoseJobDidNotRun(t *testing.T) {
 		for range 3 {
 			r.duty()
 		}
+		lists := r.ordered(wire.KindSnapshots)
+		if len(lists) != 1 {
+			t.Fatalf("20 minutes without a list: got %d orders of one, want 1", len(lists))
+		}
+		if _, err := r.fleet.CancelJob(t.Context(), tester, lists[0].ID); err != nil { // it comes to nothing
+			t.Fatal(err)
+		}
+		r.clock.Advance(55 * time.Minute)
+		r.duty()
+		if n := len(r.ordered(wire.KindSnapshots)); n != 0 {
+			t.Errorf("asked again after less than an hour: %d orders", n)
+		}
+		r.clock.Advance(10 * time.Minute)
+		r.duty()
 		if n := len(r.ordered(wire.KindSnapshots)); n != 1 {
-			t.Errorf("20 minutes without a list: got %d orders of one, want 1", n)
+			t.Errorf("after more than an hour: got %d orders of a list, want 1", n)
 		}
 		r.clock.Advance(24 * time.Hour)
 		r.duty()
@@ -267,6 +281,8 @@ func TestNobodyToAsk(t *testing.T) {
 		wantCode(t, err, "no_runner", "choose one in its settings")
 		_, err = r.Begin(t.Context(), tester, r.setting, repositoryID, wire.KindBackup)
 		wantCode(t, err, "invalid", "forget, prune or check")
+		_, err = r.Begin(t.Context(), tester, r.addSetting("another", "{}"), repositoryID, wire.KindForget)
+		wantCode(t, err, "invalid", "repository_id")
 		_, err = r.Begin(t.Context(), tester, database.NewID(), repositoryID, wire.KindForget)
 		wantCode(t, err, "not_found", "no such repository")
 		if len(r.removals()) != 0 {
@@ -319,6 +335,15 @@ func TestAReportThatMayStillComeIsWaitedFor(t *testing.T) {
 			t.Fatalf("got frozen %q and %d removals, want it to wait", r.frozen(), len(r.removals()))
 		}
 		r.wantThere(append(slices.Clone(ids), slices.DeleteFunc(slices.Sorted(mapKeys(r.storage)), func(id string) bool { return slices.Contains(ids, id) })...)...)
+		if n := r.count("SELECT count(*) FROM repository_maintenance WHERE last_forget_at IS NOT NULL"); n != 0 {
+			t.Error("it is noted that retention has run")
+		}
+		if b, err := r.Begin(t.Context(), tester, r.setting, repositoryID, wire.KindForget); err != nil || !strings.Contains(b.Nothing, "a report is awaited first") {
+			t.Errorf("asked meanwhile: got %+v, %v, want word of the report", b, err)
+		}
+		if err := r.Unfreeze(t.Context(), tester, r.setting, repositoryID); err != nil || r.count("SELECT count(*) FROM snapshot_adoptions") != 0 {
+			t.Errorf("what is awaited was left out for good: %v", err)
+		}
 		r.clock.Advance(10 * time.Hour)
 		r.hello(other, "b") // and has nothing to report
 		r.clock.Advance(2 * time.Hour)
@@ -373,7 +398,52 @@ func TestTheLiesOfAHostFreeze(t *testing.T) {
 			t.Errorf("another's snapshot: got frozen %q, want %.8s named", why, ids[1])
 		}
 		r.wantThere(ids...)
+		if err := r.Unfreeze(t.Context(), tester, r.setting, repositoryID); err != nil {
+			t.Fatal(err)
+		}
+		forged := r.put("a", r.clock.Now())
+		if j, _, err = r.fleet.CreateJob(t.Context(), tester, fleet.NewJob{HostID: liar, Kind: wire.KindBackup, PolicyID: p, Spec: &wire.BackupSpec{Paths: []string{"/home"}}}); err != nil {
+			t.Fatal(err)
+		}
+		r.finish(liar, j.ID, r.begin(liar, j.ID), wire.FinishRequest{State: wire.StateFailed, Error: &wire.JobError{Code: "restic_failed", Message: "no"}, Summary: &wire.Summary{SnapshotID: forged}})
+		r.clock.Advance(8 * time.Hour)
+		r.hello(host, "a")
+		r.night()
+		if why := r.frozen(); !strings.Contains(why, forged[:8]) || !strings.Contains(why, "no backup that was ordered here") {
+			t.Errorf("of a backup that failed: got frozen %q, want %.8s named", why, forged)
+		}
+		// It stays so until a person has looked, also when what froze it is gone.
+		delete(r.storage, forged)
+		r.exec("UPDATE policies SET spec = ?", `{"schedule":{"zone":"UTC"},"keep":{"last":1}}`)
+		r.night()
+		if r.frozen() == "" || len(r.removals()) != 0 {
+			t.Errorf("gone by itself: got frozen %q, removals %+v; want it frozen still", r.frozen(), r.removals())
+		}
 	})
+}
+
+func TestWhoMayStillReport(t *testing.T) {
+	now := time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC)
+	heard := func(before time.Duration) *time.Time { at := now.Add(-before); return &at }
+	for what, c := range map[string]struct {
+		n    named
+		made time.Time
+		want bool
+	}{
+		"heard of since, long ago":                    {named{LastSeenAt: heard(time.Minute)}, now.Add(-5 * time.Hour), false},
+		"heard of since, but just now made":           {named{LastSeenAt: heard(time.Second)}, now.Add(-59 * time.Minute), true},
+		"heard of since, with a backup under way":     {named{LastSeenAt: heard(time.Minute), Open: true}, now.Add(-5 * time.Hour), true},
+		"not heard of since":                          {named{LastSeenAt: heard(6 * time.Hour)}, now.Add(-5 * time.Hour), true},
+		"not heard of soon enough to tell":            {named{LastSeenAt: heard(5*time.Hour - 59*time.Minute)}, now.Add(-5 * time.Hour), true},
+		"never heard of":                              {named{}, now.Add(-5 * time.Hour), true},
+		"not heard of for more than a week":           {named{LastSeenAt: heard(20 * 24 * time.Hour), Open: true}, now.Add(-7*24*time.Hour - time.Second), false},
+		"a little ahead, as clocks are":               {named{}, now.Add(10 * time.Minute), true},
+		"of the future, which no report will explain": {named{Open: true}, now.Add(11 * time.Minute), false},
+	} {
+		if got := c.n.mayReport(c.made, now); got != c.want {
+			t.Errorf("%s: got %v, want %v", what, got, c.want)
+		}
+	}
 }
 
 func mapKeys[V any](m map[string]V) func(func(string) bool) {
@@ -452,10 +522,9 @@ func TestChecksGoRoundThePartsOfTheData(t *testing.T) {
 					t.Fatal(err)
 				}
 				read = append(read, spec.ReadDataSubset)
-				if day == 1 { // one fails: it is not noted
-					if _, err := r.fleet.CancelJob(t.Context(), tester, j.ID); err != nil {
-						t.Fatal(err)
-					}
+				if day == 1 { // one finds damage: it is not noted as read
+					lease := r.begin(j.HostID, j.ID)
+					r.finish(j.HostID, j.ID, lease, wire.FinishRequest{State: wire.StateFailed, Error: &wire.JobError{Code: "restic_failed", Message: "damaged"}})
 				}
 			}
 			for _, j := range r.ordered(wire.KindPrune) {
@@ -525,6 +594,13 @@ func TestTimesFollowTheSetting(t *testing.T) {
 		r.clock.Advance(48 * time.Hour)
 		if got := next(); got != "" {
 			t.Errorf("switched off and later: got %s, want none", got)
+		}
+		r.exec("UPDATE repository_maintenance SET next_forget_at = ?, last_forget_at = NULL", r.clock.Now().Add(-time.Hour)) // it was due, and then switched off
+		if err := r.runAll(t.Context()); err != nil || r.count("SELECT count(*) FROM repository_maintenance WHERE last_forget_at IS NOT NULL") != 0 {
+			t.Errorf("due and switched off: it was done (%v)", err)
+		}
+		if got := next(); got != "" {
+			t.Errorf("due and switched off: got %s, want none", got)
 		}
 		r.setMaintenance(`{"zone":"Europe/Berlin","enabled":true,"forget":"0 6 * * *"}`)
 		if got := next(); got != "2026-11-22 05:00" {
