@@ -414,6 +414,7 @@ func TestTheLiesOfAHostFreeze(t *testing.T) {
 		}
 		// It stays so until a person has looked, also when what froze it is gone.
 		delete(r.storage, forged)
+		r.backup(host, "a", "") // lists what is left
 		r.exec("UPDATE policies SET spec = ?", `{"schedule":{"zone":"UTC"},"keep":{"last":1}}`)
 		r.night()
 		if r.frozen() == "" || len(r.removals()) != 0 {
