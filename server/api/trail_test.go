@@ -33,6 +33,9 @@ func TestEveryChangeHasItsAuditRowAndTellsItsTopics(t *testing.T) {
 			}
 		}
 		delete(rows, "setup") // there is an operator already; access tests it
+		delete(rows, "previewSchedule")
+		delete(rows, "planPolicy") // both only say what would be
+		policy := newWorld(r).policy()
 		host, job := r.prepared(admin)
 		guest := r.operator("gil", access.Viewer)
 		var sessions struct{ Sessions []access.Session }
@@ -58,6 +61,10 @@ func TestEveryChangeHasItsAuditRowAndTellsItsTopics(t *testing.T) {
 			{"deleteOperator", admin, "/api/operators/" + me.ID, "", "operator.delete", "operator:" + me.ID, []string{"audit"}},
 			{"createEnrollmentToken", admin, "", `{"name":"x"}`, "enrollment_token.create", "enrollment_token:", []string{"audit", "enrollment-tokens"}},
 			{"deleteEnrollmentToken", admin, "/api/enrollment-tokens/" + token.ID, "", "enrollment_token.delete", "enrollment_token:" + token.ID, []string{"audit", "enrollment-tokens"}},
+			{"createPolicy", admin, "", policyBody("nightly"), "policy.create", "policy:", []string{"policies", "audit"}},
+			{"runPolicy", admin, "/api/policies/" + policy + "/run", `{}`, "policy.run", "policy:" + policy, []string{"audit"}},
+			{"putPolicy", admin, "/api/policies/" + policy, strings.Replace(policyBody("weekly"), `{`, `{"enabled":false,"version":1,`, 1), "policy.update", "policy:" + policy, []string{"policies", "audit"}},
+			{"deletePolicy", admin, "/api/policies/" + policy, "", "policy.delete", "policy:" + policy, []string{"policies", "audit"}},
 			{"updateHost", admin, "/api/hosts/" + host, `{"labels":{"a":"b"}}`, "host.update", "host:" + host, aHost},
 			{"clearCloneAlarm", admin, "/api/hosts/" + host + "/clone-alarm/clear", "", "host.clear_clone_alarm", "host:" + host, aHost},
 			{"putRepository", admin, "/api/hosts/" + host + "/repository", `{"url":"/r","password":"x"}`, "repository.put", "host:" + host, append([]string{"snapshots:" + host}, aHost...)},

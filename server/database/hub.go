@@ -22,6 +22,10 @@ const (
 	TopicTokens = "enrollment-tokens"
 	// TopicRepositories is about repositories as people set them up.
 	TopicRepositories = "repositories"
+	// TopicPolicies is about the policies and what they apply to.
+	TopicPolicies = "policies"
+	// TopicTicks is about what became of due times.
+	TopicTicks = "ticks"
 )
 
 // TopicHost is about one host: its row.

@@ -48,13 +48,18 @@ func TestEachInvariantIsTold(t *testing.T) {
 		free := x.on("DROP TRIGGER audit_no_delete", "DROP TRIGGER audit_append_only ON audit")
 		id := func(s, id string) string { return strings.ReplaceAll(s, "$", "'"+id+"'") }
 		breaks := map[string][]string{
-			"J1 an ended job has its end and its reason, an open one has neither":   {id("UPDATE jobs SET error_code = 'x' WHERE id = $", done)},
-			"J1 a reported end has its report":                                      {id("UPDATE jobs SET finish_sha256 = '' WHERE id = $", done)},
-			"J2 restic is started once per job":                                     {id("UPDATE jobs SET start_nonce = '' WHERE id = $", done)},
-			"J2 a nonce starts one job":                                             {id("UPDATE jobs SET start_nonce = 'same' WHERE id = $", running), id("UPDATE jobs SET start_nonce = 'same' WHERE id = $", other)},
-			"J3 one job per lane and host":                                          {"DROP INDEX jobs_lane", id("UPDATE jobs SET state = 'accepted', lease = 'l', hold = 'none', lane = 'long', lease_expires_at = queued_at WHERE id = $", queued)},
-			"J3 one exclusive hold or any number of shared ones":                    {unbound, id("UPDATE jobs SET hold = 'exclusive' WHERE id = $", running)},
-			"J3 a job that runs holds its repository, a queued one none":            {id("UPDATE jobs SET holding = false WHERE id = $", running)},
+			"J1 an ended job has its end and its reason, an open one has neither": {id("UPDATE jobs SET error_code = 'x' WHERE id = $", done)},
+			"J1 a reported end has its report":                                    {id("UPDATE jobs SET finish_sha256 = '' WHERE id = $", done)},
+			"J2 restic is started once per job":                                   {id("UPDATE jobs SET start_nonce = '' WHERE id = $", done)},
+			"J2 a nonce starts one job":                                           {id("UPDATE jobs SET start_nonce = 'same' WHERE id = $", running), id("UPDATE jobs SET start_nonce = 'same' WHERE id = $", other)},
+			"J3 one job per lane and host":                                        {"DROP INDEX jobs_lane", id("UPDATE jobs SET state = 'accepted', lease = 'l', hold = 'none', lane = 'long', lease_expires_at = queued_at WHERE id = $", queued)},
+			"J3 one exclusive hold or any number of shared ones":                  {unbound, id("UPDATE jobs SET hold = 'exclusive' WHERE id = $", running)},
+			"J3 a job that runs holds its repository, a queued one none":          {id("UPDATE jobs SET holding = false WHERE id = $", running)},
+			"J3 one queued job per host, policy and kind":                         {id("UPDATE jobs SET state = 'queued', kind = 'snapshots', policy_id = host_id WHERE host_id = $ AND ended_at IS NULL", a)},
+			"T1 a due time that was run names its job":                            {id("INSERT INTO ticks (policy_id, host_id, due_at, outcome, job_id, recorded_at) SELECT id, id, created_at, 'run', id, created_at FROM hosts WHERE id = $", a)},
+			"T1 a due time up to which all is accounted for has its outcome": {
+				id("INSERT INTO policies (id, name, name_key, enabled, version, spec, created_at, updated_at) SELECT id, 'p', 'p', true, 1, '{}', created_at, created_at FROM hosts WHERE id = $", a),
+				id("INSERT INTO assignments (policy_id, host_id, why, since, accounted_until, next_due_at) SELECT id, id, 'x', created_at, created_at, created_at FROM hosts WHERE id = $", a)},
 			"J4 a revoked host has no open job":                                     {id("UPDATE hosts SET status = 'revoked', revoked_at = created_at WHERE id = $", b)},
 			"L1 a complete log has every line":                                      {id("UPDATE logs SET complete = true WHERE job_id = $", done), id("UPDATE jobs SET log_lines = 9 WHERE id = $", done)},
 			"L1 the chunks of a log hold its lines, but for those it says are gone": {id("DELETE FROM log_chunks WHERE job_id = $", done)},

@@ -203,13 +203,10 @@ func writeTicks(tx *database.Tx, rows ...tickRow) error {
 		}
 	}
 	if len(rows) > 0 {
-		tx.Notify(TopicTicks)
+		tx.Notify(database.TopicTicks)
 	}
 	return nil
 }
-
-// TopicTicks is about what became of due times.
-const TopicTicks = "ticks"
 
 // cleanWhy makes one line of what an agent says.
 func cleanWhy(s string) string {

@@ -312,7 +312,9 @@ func settle(tx *database.Tx, had map[key]assignment, want []assignment) (touched
 
 // tell has the hosts' agents learn what they are to do now.
 func (s *Store) tell(tx *database.Tx, touched map[string]bool) error {
-	tx.Notify(TopicPolicies)
+	if len(touched) > 0 {
+		tx.Notify(database.TopicPolicies)
+	}
 	ids := make([]string, 0, len(touched))
 	for id := range touched {
 		ids = append(ids, id)
@@ -320,6 +322,3 @@ func (s *Store) tell(tx *database.Tx, touched map[string]bool) error {
 	slices.Sort(ids)
 	return s.fleet.ScheduleChanged(tx, ids)
 }
-
-// TopicPolicies is about the policies and what they apply to.
-const TopicPolicies = "policies"

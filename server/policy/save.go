@@ -116,6 +116,7 @@ func (s *Store) Create(ctx context.Context, actor database.Actor, d Draft) (Poli
 		if err := s.reassign(tx, r, d.Spec, true); err != nil {
 			return err
 		}
+		tx.Notify(database.TopicPolicies)
 		return tx.Audit(actor, "policy.create", "policy:"+id, map[string]any{"name": d.Name, "enabled": d.Enabled})
 	})
 	if err != nil {
@@ -198,6 +199,7 @@ func (s *Store) put(tx *database.Tx, actor database.Actor, r row, d Draft) error
 	for _, c := range differences(was, d.state()) {
 		changed = append(changed, c.Field)
 	}
+	tx.Notify(database.TopicPolicies)
 	return tx.Audit(actor, "policy.update", "policy:"+r.ID, map[string]any{"name": d.Name, "version": r.Version, "changed": changed})
 }
 
@@ -219,6 +221,7 @@ func (s *Store) Delete(ctx context.Context, actor database.Actor, id string) err
 		if err := tx.Exec("DELETE FROM policies WHERE id = ?", id).Error; err != nil {
 			return err
 		}
+		tx.Notify(database.TopicPolicies)
 		return tx.Audit(actor, "policy.delete", "policy:"+id, map[string]any{"name": r.Name})
 	})
 	if err != nil {

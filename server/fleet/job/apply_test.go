@@ -25,7 +25,7 @@ const disconnected = "disconnected"
 
 // arrows are those of the protocol. There are no others.
 var arrows = map[[2]wire.State]bool{
-	{"queued", "accepted"}: true, {"queued", "canceled"}: true, {"queued", "expired"}: true,
+	{"queued", "accepted"}: true, {"queued", "running"}: true, {"queued", "canceled"}: true, {"queued", "expired"}: true,
 	{"accepted", "queued"}: true, {"accepted", "running"}: true, {"accepted", "rejected"}: true, {"accepted", "canceled"}: true,
 	{"running", "succeeded"}: true, {"running", "succeeded_with_issues"}: true, {"running", "failed"}: true,
 	{"running", "canceled"}: true, {"running", "lost"}: true,
@@ -100,6 +100,15 @@ func TestEveryArrow(t *testing.T) {
 		{"start", Start{Lease: lease, Nonce: nonce}, t0, map[wire.State]string{"queued": "!lease_lost", "accepted": "running", "running": "running"}, "!lease_lost"},
 		{"start, other nonce", Start{Lease: lease, Nonce: other}, t0, map[wire.State]string{"queued": "!lease_lost", "accepted": "running", "running": "!lease_lost"}, "!lease_lost"},
 		{"start, other lease", Start{Lease: other, Nonce: nonce}, t0, map[wire.State]string{"queued": "!lease_lost", "accepted": "!lease_lost", "running": "!lease_lost"}, "!lease_lost"},
+		{"adopt", Adopt{Lease: other, Nonce: other}, t0, map[wire.State]string{"queued": "running", "accepted": "!job_gone", "running": "!job_gone"}, "!job_gone"},
+		{"adopt again", Adopt{Lease: lease, Nonce: nonce}, t0, map[wire.State]string{"queued": "running", "accepted": "!job_gone", "running": "running",
+			"canceled": "!job_gone", "rejected": "!job_gone", "expired": "!job_gone"}, "="},
+		{"adopt, other nonce", Adopt{Lease: lease, Nonce: other}, t0, map[wire.State]string{"queued": "running", "accepted": "!job_gone", "running": "!job_gone"}, "!job_gone"},
+		{"adopt, lane busy", Adopt{Lease: other, Nonce: other, LaneBusy: true}, t0, map[wire.State]string{"queued": "!host_busy", "accepted": "!job_gone", "running": "!job_gone"}, "!job_gone"},
+		{"adopt, held", Adopt{Lease: other, Nonce: other, Held: true}, t0, map[wire.State]string{"queued": "running", "accepted": "!job_gone", "running": "!job_gone"}, "!job_gone"},
+		{"adopt after its time", Adopt{Lease: other, Nonce: other}, t0.Add(wire.QueueTTL), map[wire.State]string{"queued": "running", "accepted": "!job_gone", "running": "!job_gone"}, "!job_gone"},
+		{"adopt without a nonce", Adopt{Lease: other}, t0, map[wire.State]string{"queued": "!invalid", "accepted": "!invalid", "running": "!invalid"}, "!invalid"},
+		{"coalesce", Coalesce{Into: "x"}, t0, map[wire.State]string{"queued": "canceled", "accepted": "!not_due", "running": "!not_due"}, "!not_due"},
 		{"resume", Resume{Old: lease, New: other}, t0, map[wire.State]string{"queued": "!lease_lost", "accepted": "accepted", "running": "running", "expired": "!lease_lost"}, "="},
 		{"resume, wrong", Resume{Old: other, New: nonce}, t0, map[wire.State]string{"queued": "!lease_lost", "accepted": "!lease_lost", "running": "!lease_lost"}, "!lease_lost"},
 		{"resume after 7 days", Resume{Old: lease, New: other}, t0.Add(9 * 24 * time.Hour), map[wire.State]string{"queued": "!lease_lost", "accepted": "accepted", "running": "running"}, "!lease_lost"},
@@ -296,5 +305,43 @@ func TestRandomEventsKeepTheInvariants(t *testing.T) {
 			}
 			j = next
 		}
+	}
+}
+
+// An adopted job holds its repository where it may; where another job's hold excludes it, it runs without.
+func TestAnAdoptedJobHoldsItsRepositoryWhereItMay(t *testing.T) {
+	now := t0.Add(time.Minute)
+	for name, c := range map[string]struct {
+		event Adopt
+		key   string
+		holds bool
+	}{
+		"free":          {Adopt{Lease: lease, Nonce: nonce, RepositoryName: "local", RepositoryID: "r"}, "r", true},
+		"held":          {Adopt{Lease: lease, Nonce: nonce, RepositoryName: "local", RepositoryID: "r", Held: true}, "r", false},
+		"not known yet": {Adopt{Lease: lease, Nonce: nonce, RepositoryName: "server"}, HostKey("h"), true},
+	} {
+		j, fx, err := Apply(in(t, wire.StateQueued), c.event, now)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if j.Holding != c.holds || j.HoldKey != c.key || j.HoldReleasedAt.IsZero() != c.holds {
+			t.Errorf("%s: got holding %v of %q, released %v", name, j.Holding, j.HoldKey, j.HoldReleasedAt)
+		}
+		if j.Lease != lease || j.StartNonce != nonce || !j.AcceptedAt.Equal(now) || !j.StartedAt.Equal(now) || !j.LeaseExpiresAt.Equal(now.Add(wire.LeaseDuration)) ||
+			j.RepositoryName != c.event.RepositoryName || j.Delivery != 1 || fx != (Effects{}) {
+			t.Errorf("%s: got %+v, %+v", name, j, fx)
+		}
+		// It ends as any other.
+		if j, fx, err = Apply(j, Finish{Lease: lease, SHA256: sum, State: wire.StateSucceeded}, now); err != nil || j.State != wire.StateSucceeded || (fx.Freed != "") != c.holds {
+			t.Errorf("%s: its end: got %+v, %+v, %v", name, j, fx, err)
+		}
+	}
+}
+
+// What another run stands for is canceled, and says so; nobody asked for that.
+func TestACoalescedJobNamesTheOneThatStandsForIt(t *testing.T) {
+	j, fx, err := Apply(in(t, wire.StateQueued), Coalesce{Into: "j2"}, t0)
+	if err != nil || j.State != wire.StateCanceled || j.ErrorCode != wire.CodeCanceled || !strings.Contains(j.ErrorMessage, "j2") || !j.CancelRequestedAt.IsZero() || !fx.Ended || !fx.LeftQueue {
+		t.Errorf("got %+v, %+v, %v", j, fx, err)
 	}
 }
