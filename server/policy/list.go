@@ -129,7 +129,8 @@ func countLast(db *gorm.DB, index map[string]*Policy, now time.Time) error {
 			Outcome wire.Outcome
 			N       int64
 		}
-		err := db.Raw("SELECT outcome, count(*) AS n FROM ticks WHERE policy_id = ? AND due_at > ? AND due_at <= ? GROUP BY outcome",
+		// No index is to serve the grouping: SQLite would read all of it.
+		err := db.Raw("SELECT outcome || '' AS outcome, count(*) AS n FROM ticks WHERE policy_id = ? AND due_at > ? AND due_at <= ? GROUP BY outcome || ''",
 			id, now.Add(-lately), now).Scan(&outcomes).Error
 		if err != nil {
 			return err
@@ -142,7 +143,7 @@ func countLast(db *gorm.DB, index map[string]*Policy, now time.Time) error {
 			State wire.State
 			N     int64
 		}
-		err = db.Raw("SELECT state, count(*) AS n FROM jobs WHERE policy_id = ? AND id >= ? GROUP BY state", id, database.FirstIDAt(now.Add(-lately))).Scan(&states).Error
+		err = db.Raw("SELECT state || '' AS state, count(*) AS n FROM jobs WHERE policy_id = ? AND id >= ? GROUP BY state || ''", id, database.FirstIDAt(now.Add(-lately))).Scan(&states).Error
 		if err != nil {
 			return err
 		}
@@ -237,7 +238,7 @@ func (s *Store) Hosts(ctx context.Context, id string, p fleet.Page) (HostPage, e
 		hosts[i] = r.ID
 		page.Hosts = append(page.Hosts, AssignedHost{ID: r.ID, Name: r.Name, Why: r.Why, Problem: r.Problem, NextDueAt: utc(r.NextDueAt)})
 	}
-	last, err := s.lastTicks(db, "t.policy_id = ? AND t.host_id IN ?", id, hosts)
+	last, err := s.lastTicks(db, "ticks.policy_id = ? AND ticks.host_id IN ?", id, hosts)
 	for i, h := range page.Hosts {
 		page.Hosts[i].LastTick = last[key{id, h.ID}]
 	}
@@ -278,7 +279,7 @@ func (s *Store) OfHost(ctx context.Context, hostID string) (HostPolicies, error)
 		ids[i] = r.PolicyRef.ID
 		all.Policies = append(all.Policies, HostPolicy{Policy: r.PolicyRef, Why: r.Why, Problem: r.Problem, AccountedUntil: r.AccountedUntil.UTC(), NextDueAt: utc(r.NextDueAt)})
 	}
-	last, err := s.lastTicks(db, "t.host_id = ? AND t.policy_id IN ?", hostID, ids)
+	last, err := s.lastTicks(db, "ticks.host_id = ? AND ticks.policy_id IN ?", hostID, ids)
 	for i, p := range all.Policies {
 		all.Policies[i].LastTick = last[key{p.Policy.ID, hostID}]
 	}

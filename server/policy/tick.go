@@ -40,9 +40,10 @@ type shownTick struct {
 	HostName   string
 }
 
+// What is shown of ticks that were found.
 const (
-	tickColumns = "t.*, coalesce(p.name, '') AS policy_name, h.name AS host_name"
-	fromTicks   = " FROM ticks t JOIN hosts h ON h.id = t.host_id LEFT JOIN policies p ON p.id = t.policy_id"
+	tickColumns = "found.*, coalesce(p.name, '') AS policy_name, h.name AS host_name"
+	joinTicks   = " found JOIN hosts h ON h.id = found.host_id LEFT JOIN policies p ON p.id = found.policy_id"
 )
 
 func (r shownTick) tick() Tick {
@@ -79,19 +80,19 @@ func (s *Store) Ticks(ctx context.Context, f TickFilter, p fleet.Page) (TickPage
 	where, args := []string{"1 = 1"}, []any(nil)
 	add := func(condition string, with ...any) { where, args = append(where, condition), append(args, with...) }
 	if f.PolicyID != "" {
-		add("t.policy_id = ?", f.PolicyID)
+		add("ticks.policy_id = ?", f.PolicyID)
 	}
 	if f.HostID != "" {
-		add("t.host_id = ?", f.HostID)
+		add("ticks.host_id = ?", f.HostID)
 	}
 	if f.Outcome != "" {
-		add("t.outcome = ?", f.Outcome)
+		add("ticks.outcome = ?", f.Outcome)
 	}
 	if f.Since != nil {
-		add("t.due_at >= ?", database.Truncate(*f.Since))
+		add("ticks.due_at >= ?", database.Truncate(*f.Since))
 	}
 	if f.Until != nil {
-		add("t.due_at < ?", database.Truncate(*f.Until))
+		add("ticks.due_at < ?", database.Truncate(*f.Until))
 	}
 	if p.Cursor != "" {
 		var at tickPlace
@@ -101,10 +102,16 @@ func (s *Store) Ticks(ctx context.Context, f TickFilter, p fleet.Page) (TickPage
 		if !wire.IsUUID(at.Policy) || !wire.IsUUID(at.Host) {
 			return page, errCursor
 		}
-		add("(t.due_at, t.policy_id, t.host_id) < (?, ?, ?)", database.Truncate(at.DueAt), at.Policy, at.Host)
+		// The first condition says where in the index the page begins, the second leaves out those of that moment that
+		// were on the page before.
+		due := database.Truncate(at.DueAt)
+		add("ticks.due_at <= ?", due)
+		add("(ticks.due_at, ticks.policy_id, ticks.host_id) < (?, ?, ?)", due, at.Policy, at.Host)
 	}
 	var rows []shownTick
-	err := s.db.Read(ctx).Raw("SELECT "+tickColumns+fromTicks+" WHERE "+strings.Join(where, " AND ")+" ORDER BY t.due_at DESC, t.policy_id DESC, t.host_id DESC LIMIT ?",
+	// The page is found in the table alone: joined first, it might be read host by host.
+	const order = " ORDER BY due_at DESC, policy_id DESC, host_id DESC"
+	err := s.db.Read(ctx).Raw("SELECT "+tickColumns+" FROM (SELECT * FROM ticks WHERE "+strings.Join(where, " AND ")+order+" LIMIT ?)"+joinTicks+order,
 		append(args, pageSize(p)+1)...).Scan(&rows).Error
 	if err != nil {
 		return page, fmt.Errorf("list ticks: %w", err)
@@ -120,15 +127,15 @@ func (s *Store) Ticks(ctx context.Context, f TickFilter, p fleet.Page) (TickPage
 	return page, nil
 }
 
-// lastTicks gives the newest tick of each policy and host that the condition on t names.
+// lastTicks gives the newest tick of each policy and host that the condition names.
 func (s *Store) lastTicks(db *gorm.DB, condition string, one string, many []string) (map[key]*Tick, error) {
 	last := map[key]*Tick{}
 	if len(many) == 0 {
 		return last, nil
 	}
 	var rows []shownTick
-	err := db.Raw("SELECT "+tickColumns+fromTicks+" WHERE "+condition+` AND t.due_at = (SELECT max(n.due_at) FROM ticks n
-		WHERE n.policy_id = t.policy_id AND n.host_id = t.host_id)`, one, many).Scan(&rows).Error
+	err := db.Raw("SELECT "+tickColumns+" FROM (SELECT * FROM ticks WHERE "+condition+` AND due_at = (SELECT max(n.due_at) FROM ticks n
+		WHERE n.policy_id = ticks.policy_id AND n.host_id = ticks.host_id))`+joinTicks, one, many).Scan(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("read the newest ticks: %w", err)
 	}

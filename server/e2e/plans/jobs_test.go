@@ -18,6 +18,7 @@ func TestAListOfJobsHoldsWhatItsFilterSays(t *testing.T) {
 	for _, engine := range databasetest.Engines {
 		t.Run(engine, func(t *testing.T) {
 			r := filled(t, databasetest.New(t, engine), 600, 7_000)
+			r.due(t)
 			long := r.now.AddDate(0, 0, -4)
 			failed := []wire.State{wire.StateFailed, wire.StateRejected, wire.StateLost}
 			for _, f := range []fleet.JobFilter{
@@ -35,6 +36,11 @@ func TestAListOfJobsHoldsWhatItsFilterSays(t *testing.T) {
 				{HostID: r.busy.ID},
 				{HostID: r.busy.ID, States: failed, Label: "env"},
 				{HostID: r.busy.ID, Label: "env=nowhere"},
+				{Policy: r.everyone},
+				{Policy: r.everyone, HostID: r.busy.ID},
+				{Policy: r.everyone, Label: "env=prod", States: failed},
+				{Policy: r.favourite, Search: "a"},
+				{Policy: r.favourite, Kind: wire.KindCheck},
 			} {
 				var got []string
 				for p := (fleet.Page{Limit: 97}); ; {
@@ -62,11 +68,12 @@ func (r *rig) plainly(t *testing.T, f fleet.JobFilter) (ids []string) {
 	t.Helper()
 	var rows []struct {
 		ID, HostID, Labels, Name, Hostname string
+		PolicyID                           *string
 		Kind                               wire.Kind
 		State                              wire.State
 		QueuedAt                           time.Time
 	}
-	err := r.db.Read(t.Context()).Raw(`SELECT jobs.id, jobs.host_id, jobs.kind, jobs.state, jobs.queued_at, hosts.labels, hosts.name, hosts.hostname
+	err := r.db.Read(t.Context()).Raw(`SELECT jobs.id, jobs.host_id, jobs.kind, jobs.state, jobs.queued_at, jobs.policy_id, hosts.labels, hosts.name, hosts.hostname
 		FROM jobs JOIN hosts ON hosts.id = jobs.host_id ORDER BY jobs.id DESC`).Scan(&rows).Error
 	if err != nil {
 		t.Fatal(err)
@@ -79,6 +86,7 @@ func (r *rig) plainly(t *testing.T, f fleet.JobFilter) (ids []string) {
 	part := strings.ToLower(f.Search)
 	for _, j := range rows {
 		if (f.HostID == "" || f.HostID == j.HostID) && (f.Kind == "" || f.Kind == j.Kind) && (len(f.States) == 0 || slices.Contains(f.States, j.State)) &&
+			(f.Policy == "" || j.PolicyID != nil && *j.PolicyID == f.Policy) &&
 			(f.Before == nil || j.QueuedAt.Before(*f.Before)) && (f.After == nil || !j.QueuedAt.Before(*f.After)) &&
 			(f.Label == "" || strings.Contains(j.Labels, label)) &&
 			(strings.Contains(strings.ToLower(j.Name), part) || strings.Contains(strings.ToLower(j.Hostname), part)) {

@@ -13,6 +13,7 @@ import (
 	"restic-manager/server/database"
 	"restic-manager/server/e2e/demo/madeup"
 	"restic-manager/server/fleet"
+	"restic-manager/server/policy"
 	"restic-manager/shared/wire"
 )
 
@@ -24,6 +25,10 @@ type rig struct {
 	now    time.Time
 	hosts  []fleet.Host // some of them
 	busy   fleet.Host   // one with snapshots
+
+	policies  *policy.Store
+	everyone  string // a policy of all hosts, and what became of it for a week
+	favourite string // one of a few
 }
 
 // opened opens a database that is filled already.
@@ -54,7 +59,105 @@ func opened(t testing.TB, target string) *rig {
 		t.Fatal(err)
 	}
 	r.hosts = page.Hosts
+	r.policies = policy.Open(policy.Options{DB: db, Fleet: r.fleet})
 	return r
+}
+
+// due makes two policies, has the backups be theirs, and writes 84 due times for each host: every two hours for a week,
+// one of 50 missed.
+func (r *rig) due(t testing.TB) {
+	t.Helper()
+	few := policy.Selector{}
+	for _, h := range r.hosts {
+		few.IDs = append(few.IDs, h.ID)
+	}
+	for name, hosts := range map[string]policy.Selector{"everyone": {All: true}, "favourite": few} {
+		p, err := r.policies.Create(t.Context(), database.System, policy.Draft{Name: name, Enabled: true, Spec: policy.Spec{Hosts: hosts,
+			Backup: wire.BackupSpec{Paths: []string{"/srv"}}, Schedule: policy.Timing{Cron: "0 */2 * * *", Zone: "UTC"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "everyone" {
+			r.everyone = p.ID
+		} else {
+			r.favourite = p.ID
+		}
+	}
+	last := r.now.Truncate(2 * time.Hour)
+	err := r.db.Write(t.Context(), func(tx *database.Tx) error {
+		for n := range 84 {
+			due := last.Add(-2 * time.Duration(n) * time.Hour)
+			err := tx.Exec(`INSERT INTO ticks (policy_id, host_id, due_at, outcome, recorded_at)
+				SELECT ?, id, ?, CASE WHEN (length(name) + ?) % 50 = 0 THEN 'missed' ELSE 'coalesced' END, ? FROM hosts`, r.everyone, due, n, due).Error
+			if err != nil {
+				return err
+			}
+		}
+		if err := tx.Exec("UPDATE jobs SET policy_id = ? WHERE kind = 'backup'", r.everyone).Error; err != nil {
+			return err
+		}
+		return tx.Exec("UPDATE jobs SET policy_id = ? WHERE kind = 'backup' AND host_id = ?", r.favourite, r.hosts[0].ID).Error
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.db.Write(t.Context(), func(tx *database.Tx) error { return tx.Exec("ANALYZE").Error }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// policyLists are those of policies, once there are some.
+func (r *rig) policyLists() (all []list) {
+	long, lately := r.now.AddDate(0, 0, -5), r.now.Add(-6*time.Hour)
+	ticks := func(name string, f policy.TickFilter) {
+		all = append(all, list{"ticks " + name, func(ctx context.Context, cursor string) (string, error) {
+			page, err := r.policies.Ticks(ctx, f, fleet.Page{Cursor: cursor})
+			return page.NextCursor, err
+		}})
+	}
+	ticks("all", policy.TickFilter{})
+	ticks("of a policy", policy.TickFilter{PolicyID: r.everyone})
+	ticks("of a policy without any", policy.TickFilter{PolicyID: r.favourite})
+	ticks("of a host", policy.TickFilter{HostID: r.busy.ID})
+	ticks("of a host and a policy", policy.TickFilter{HostID: r.busy.ID, PolicyID: r.everyone})
+	ticks("missed", policy.TickFilter{Outcome: wire.OutcomeMissed})
+	ticks("missed, of a policy", policy.TickFilter{Outcome: wire.OutcomeMissed, PolicyID: r.everyone})
+	ticks("missed, of a host", policy.TickFilter{Outcome: wire.OutcomeMissed, HostID: r.busy.ID})
+	ticks("that never were", policy.TickFilter{Outcome: wire.OutcomeSkipped})
+	ticks("before a time", policy.TickFilter{Until: &long})
+	ticks("before a time, of a policy", policy.TickFilter{Until: &long, PolicyID: r.everyone})
+	ticks("after a time", policy.TickFilter{Since: &lately, PolicyID: r.everyone})
+	jobs := func(name string, f fleet.JobFilter) {
+		all = append(all, list{"jobs " + name, func(ctx context.Context, cursor string) (string, error) {
+			_, next, err := r.fleet.Jobs(ctx, f, fleet.Page{Cursor: cursor})
+			return next, err
+		}})
+	}
+	jobs("of a policy", fleet.JobFilter{Policy: r.everyone})
+	jobs("of a small policy", fleet.JobFilter{Policy: r.favourite})
+	jobs("of a policy, of a host", fleet.JobFilter{Policy: r.everyone, HostID: r.busy.ID})
+	jobs("of a policy, by a label", fleet.JobFilter{Policy: r.everyone, Label: "env=prod"})
+	jobs("of a small policy, by a label", fleet.JobFilter{Policy: r.favourite, Label: "env=prod"})
+	jobs("of a policy, by a name's part", fleet.JobFilter{Policy: r.everyone, Search: "nas-muc-00"})
+	add := func(name string, read func(ctx context.Context, cursor string) (string, error)) {
+		all = append(all, list{name, read})
+	}
+	add("policies", func(ctx context.Context, _ string) (string, error) { _, err := r.policies.List(ctx); return "", err })
+	add("hosts of a policy", func(ctx context.Context, cursor string) (string, error) {
+		page, err := r.policies.Hosts(ctx, r.everyone, fleet.Page{Cursor: cursor})
+		return page.NextCursor, err
+	})
+	add("policies of a host", func(ctx context.Context, _ string) (string, error) {
+		_, err := r.policies.OfHost(ctx, r.busy.ID)
+		return "", err
+	})
+	for _, p := range []string{r.everyone, fleet.NoPolicy} {
+		add("hosts with policy "+p, func(ctx context.Context, cursor string) (string, error) {
+			page, err := r.fleet.Hosts(ctx, fleet.HostFilter{Policy: p}, fleet.HostOrder{}, fleet.Page{Cursor: cursor})
+			return page.NextCursor, err
+		})
+	}
+	return all
 }
 
 // filled makes up a fleet and opens it.
