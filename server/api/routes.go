@@ -72,7 +72,7 @@ func (s *Server) table() []*Route {
 		route(del, "/api/policies/{id}", Operator, "deletePolicy", "Delete a policy; its jobs stay", operate(s.deletePolicy), status(204)),
 		route(get, "/api/policies/{id}/versions", Viewer, "listPolicyVersions", "What the policy was, the newest first", operate(s.listPolicyVersions), zipped),
 		route(get, "/api/policies/{id}/hosts", Viewer, "listPolicyHosts", "The hosts that the policy applies to", operate(s.listPolicyHosts), zipped),
-		route(post, "/api/policies/{id}/run", Operator, "runPolicy", "Order the policy's backup now", operate(s.runPolicy)),
+		route(post, "/api/policies/{id}/run", Operator, "runPolicy", "Order the policy's backup now", operate(s.runPolicy), lasts(2*time.Minute)),
 		route(post, "/api/schedules/preview", Viewer, "previewSchedule", "What a cron expression means, and when it is due", operate(s.previewSchedule), small),
 		route(get, "/api/ticks", Viewer, "listTicks", "What became of the policies' due times, newest first", operate(s.listTicks), zipped),
 		route(get, "/api/hosts/{id}/snapshots", Viewer, "listSnapshots", "What the repository held when it was last listed, newest first", operate(s.listSnapshots), zipped),

@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -144,7 +145,10 @@ func (s *Store) reassign(tx *database.Tx, r row, spec Spec, told bool) error {
 			touched[a.HostID] = true
 		}
 	}
-	return s.tell(tx, touched)
+	if err := s.tell(tx, touched); err != nil {
+		return err
+	}
+	return s.rejudge(tx, r.ID, given)
 }
 
 // give has the hosts use the policy's repository; where one cannot, that is the problem of its verdict.
@@ -201,41 +205,123 @@ func (s *Store) hostChanged(tx *database.Tx, hostID string) error {
 			return fmt.Errorf("read the policies: %w", err)
 		}
 	}
+	verdicts, err := s.judgeAll(tx, policies, hostID, targets)
+	if err != nil {
+		return err
+	}
 	var want []assignment
-	for _, r := range policies {
-		spec, err := decodeSpec(r.ID, r.Spec)
-		if err != nil {
-			return err
-		}
-		v, err := s.judge(spec, targets[0])
-		if err != nil {
-			return err
-		}
-		if v.why == "" {
+	for i, r := range policies {
+		if verdicts[i].why == "" {
 			continue
-		}
-		if v.gives && r.Enabled {
-			verdicts := map[string]verdict{hostID: v}
-			if err := s.give(tx, spec, verdicts, []string{hostID}); err != nil {
-				return err
-			}
-			v = verdicts[hostID]
-			// What the host uses now decides on the policies that come after.
-			if err := tx.Raw(selectTargets+" AND h.id = ?", hostID).Scan(&targets).Error; err != nil {
-				return fmt.Errorf("read host %s: %w", hostID, err)
-			}
 		}
 		line, err := s.readTimeline(tx.DB, r.ID, r.Version)
 		if err != nil {
 			return err
 		}
-		want = append(want, line.assign(had[key{r.ID, hostID}], r, hostID, v, tx.Now))
+		want = append(want, line.assign(had[key{r.ID, hostID}], r, hostID, verdicts[i], tx.Now))
 	}
 	touched, err := settle(tx, had, want)
 	if err != nil {
 		return err
 	}
 	return s.tell(tx, touched)
+}
+
+// judgeAll gives the verdicts of all policies on one host. The first one that names a repository gives it to a host
+// that has none; that decides on the others, also on those before it.
+func (s *Store) judgeAll(tx *database.Tx, policies []row, hostID string, targets []target) ([]verdict, error) {
+	verdicts := make([]verdict, len(policies))
+	specs := make([]Spec, len(policies))
+	gave := false
+	for i, r := range policies {
+		var err error
+		if specs[i], err = decodeSpec(r.ID, r.Spec); err != nil {
+			return nil, err
+		}
+		if verdicts[i], err = s.judge(specs[i], targets[0]); err != nil {
+			return nil, err
+		}
+		if !verdicts[i].gives || !r.Enabled || gave {
+			continue
+		}
+		one := map[string]verdict{hostID: verdicts[i]}
+		if err := s.give(tx, specs[i], one, []string{hostID}); err != nil {
+			return nil, err
+		}
+		verdicts[i] = one[hostID]
+		gave = verdicts[i].problem == ""
+	}
+	if !gave {
+		return verdicts, nil
+	}
+	if err := tx.Raw(selectTargets+" AND h.id = ?", hostID).Scan(&targets).Error; err != nil {
+		return nil, fmt.Errorf("read host %s: %w", hostID, err)
+	}
+	for i := range policies {
+		v, err := s.judge(specs[i], targets[0])
+		if err != nil {
+			return nil, err
+		}
+		verdicts[i] = v
+	}
+	return verdicts, nil
+}
+
+// rejudge is for the policies beside one that gave hosts their repository: where they are for another one, they have a
+// problem now.
+func (s *Store) rejudge(tx *database.Tx, except string, hosts []string) error {
+	if len(hosts) == 0 {
+		return nil
+	}
+	given := make(map[string]bool, len(hosts))
+	for _, id := range hosts {
+		given[id] = true
+	}
+	var targets []target
+	if err := tx.Raw(selectTargets).Scan(&targets).Error; err != nil {
+		return fmt.Errorf("read the hosts: %w", err)
+	}
+	targets = slices.DeleteFunc(targets, func(t target) bool { return !given[t.ID] })
+	var policies []row
+	if err := tx.Raw("SELECT * FROM policies WHERE id <> ? ORDER BY id", except).Scan(&policies).Error; err != nil {
+		return fmt.Errorf("read the policies: %w", err)
+	}
+	for _, r := range policies {
+		spec, err := decodeSpec(r.ID, r.Spec)
+		if err != nil {
+			return err
+		}
+		had, err := assigned(tx, "SELECT * FROM assignments WHERE policy_id = ?", r.ID)
+		if err != nil {
+			return err
+		}
+		maps.DeleteFunc(had, func(k key, _ assignment) bool { return !given[k.host] })
+		line, err := s.readTimeline(tx.DB, r.ID, r.Version)
+		if err != nil {
+			return err
+		}
+		var want []assignment
+		for _, t := range targets {
+			v, err := s.judge(spec, t)
+			if err != nil {
+				return err
+			}
+			if was, ok := had[key{r.ID, t.ID}]; v.gives && ok { // it was refused one, and still has none
+				v.problem = was.Problem
+			}
+			if v.why != "" {
+				want = append(want, line.assign(had[key{r.ID, t.ID}], r, t.ID, v, tx.Now))
+			}
+		}
+		touched, err := settle(tx, had, want)
+		if err != nil {
+			return err
+		}
+		if err := s.tell(tx, touched); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkRepository wants a setting of that id, which then stays until the transaction ends. Its lock comes before those

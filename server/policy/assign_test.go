@@ -163,6 +163,41 @@ func TestAMachineUsesOneRepositoryAtATime(t *testing.T) {
 	})
 }
 
+// A policy that gives machines a repository decides on those that were there before it: they would write to it unasked.
+func TestAPolicyThatGivesARepositoryStopsThoseForAnother(t *testing.T) {
+	each(t, func(t *testing.T, x *fixture) {
+		host, other := x.host(), x.host()
+		own := x.create(x.draft()) // each machine's own
+		if got := x.whys(own.ID)[host]; got != "all machines" {
+			t.Fatalf("got %q", got)
+		}
+		version := x.scheduleVersion(host)
+		d := x.draft()
+		d.Spec.Hosts, d.Spec.RepositoryID = Selector{IDs: []string{host}, Labels: map[string]string{"new": ""}}, x.setting("First")
+		p := x.create(d)
+		const problem = "all machines: uses repository First; a machine uses one repository at a time"
+		if got, want := x.whys(own.ID), (map[string]string{host: problem, other: "all machines"}); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		if s := x.scheduleOf(host); len(s.Policies) != 1 || s.Policies[0].ID != p.ID || s.Version <= version {
+			t.Errorf("got %+v, want the new policy alone", s)
+		}
+		// So it is for a machine that comes later, whichever policy is looked at first.
+		late, err := x.enroll(map[string]string{"new": ""})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := x.whys(own.ID)[late], problem; got != want {
+			t.Errorf("enrolled later: got %q, want %q", got, want)
+		}
+		if got, want := x.whys(p.ID)[late], "label new="; got != want {
+			t.Errorf("enrolled later: got %q, want %q", got, want)
+		}
+		x.wantAssigned()
+		x.whole()
+	})
+}
+
 // One host that cannot use the repository does not keep the others from it.
 func TestAHostThatCannotUseTheRepositoryHasAProblem(t *testing.T) {
 	each(t, func(t *testing.T, x *fixture) {

@@ -64,7 +64,7 @@ type planned struct {
 }
 
 // Plan says what saving the draft would do, as the policy of that id or as a new one when it is empty. Nothing is
-// written.
+// written; so it cannot see that a host is refused the policy's repository, which only giving it tells.
 func (s *Store) Plan(ctx context.Context, id string, d Draft) (Plan, error) {
 	p := Plan{Hosts: PlanHosts{Added: []HostRef{}, Removed: []HostRef{}, Problems: []PlanProblem{}}, NextRuns: []PlanRun{}, Warnings: []string{}}
 	d, err := d.checked()

@@ -19,52 +19,80 @@ type RunJob struct {
 	Problem string `json:"problem,omitempty" doc:"Why the host got none"`
 }
 
-// Run orders the policy's backup now: at the given hosts, or at all that it applies to when none is given.
+// runAtOnce is how many hosts one transaction orders jobs at: others have theirs to write meanwhile.
+const runAtOnce = 200
+
+// Run orders the policy's backup now: at the given hosts, or at all that it applies to when none is given. What is
+// ordered when it breaks off stays; asked again, those jobs stand for themselves.
 func (s *Store) Run(ctx context.Context, actor database.Actor, id string, hostIDs []string) ([]RunJob, error) {
 	jobs := []RunJob{}
-	err := s.db.Write(ctx, func(tx *database.Tx) error {
-		jobs = jobs[:0]
-		if !wire.IsUUID(id) {
-			return errNoPolicy
-		}
-		var rows []row
-		if err := tx.Raw("SELECT * FROM policies WHERE id = ?", id).Scan(&rows).Error; err != nil {
-			return err
-		}
-		if len(rows) == 0 {
-			return errNoPolicy
-		}
-		spec, err := decodeSpec(id, rows[0].Spec)
-		if err != nil {
-			return err
-		}
-		had, err := assigned(tx, "SELECT * FROM assignments WHERE policy_id = ?", id)
-		if err != nil {
-			return err
-		}
-		if len(hostIDs) == 0 {
-			for k := range had {
-				hostIDs = append(hostIDs, k.host)
-			}
-		}
-		// In one order: two that run policies at the same hosts would wait for each other.
-		for _, host := range sortedSet(hostIDs) {
-			a, ok := had[key{id, host}]
-			if !ok {
-				return fault.Invalidf("host_ids: the policy does not apply to one of these hosts")
-			}
-			j, err := s.runAt(tx, actor, a, spec)
-			if err != nil {
-				return err
-			}
-			jobs = append(jobs, j)
-		}
-		return tx.Audit(actor, "policy.run", "policy:"+id, map[string]any{"name": rows[0].Name, "hosts": len(jobs)})
+	var spec Spec
+	err := s.db.Write(ctx, func(tx *database.Tx) (err error) {
+		spec, hostIDs, err = s.beginRun(tx, actor, id, sortedSet(hostIDs))
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("run policy %s: %w", id, err)
 	}
-	return slices.Clip(jobs), nil
+	// In one order: two that run policies at the same hosts would wait for each other.
+	for some := range slices.Chunk(hostIDs, runAtOnce) {
+		var ordered []RunJob
+		err := s.db.Write(ctx, func(tx *database.Tx) (err error) {
+			ordered, err = s.runSome(tx, actor, id, spec, some)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("run policy %s: %w", id, err)
+		}
+		jobs = append(jobs, ordered...)
+	}
+	return jobs, nil
+}
+
+// beginRun checks what is asked and writes it down. It gives the hosts, sorted.
+func (s *Store) beginRun(tx *database.Tx, actor database.Actor, id string, hostIDs []string) (Spec, []string, error) {
+	var rows []row
+	if wire.IsUUID(id) {
+		if err := tx.Raw("SELECT * FROM policies WHERE id = ?", id).Scan(&rows).Error; err != nil {
+			return Spec{}, nil, err
+		}
+	}
+	if len(rows) == 0 {
+		return Spec{}, nil, errNoPolicy
+	}
+	spec, err := decodeSpec(id, rows[0].Spec)
+	if err != nil {
+		return spec, nil, err
+	}
+	var all []string
+	if err := tx.Raw("SELECT host_id FROM assignments WHERE policy_id = ? ORDER BY host_id", id).Scan(&all).Error; err != nil {
+		return spec, nil, err
+	}
+	for _, host := range hostIDs {
+		if _, applies := slices.BinarySearch(all, host); !applies {
+			return spec, nil, fault.Invalidf("host_ids: the policy does not apply to one of these hosts")
+		}
+	}
+	if len(hostIDs) == 0 {
+		hostIDs = all
+	}
+	return spec, hostIDs, tx.Audit(actor, "policy.run", "policy:"+id, map[string]any{"name": rows[0].Name, "hosts": len(hostIDs)})
+}
+
+func (s *Store) runSome(tx *database.Tx, actor database.Actor, id string, spec Spec, hostIDs []string) (jobs []RunJob, err error) {
+	var rows []assignment
+	err = tx.Raw("SELECT * FROM assignments WHERE policy_id = ? AND host_id IN ? ORDER BY host_id", id, hostIDs).Scan(&rows).Error
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range rows {
+		j, err := s.runAt(tx, actor, a, spec)
+		if err != nil {
+			return nil, err
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs, nil
 }
 
 func (s *Store) runAt(tx *database.Tx, actor database.Actor, a assignment, spec Spec) (RunJob, error) {

@@ -52,7 +52,7 @@ func (s *Store) RunSchedules(ctx context.Context) (Report, error) {
 		var r Report
 		var n int
 		err := s.db.Write(ctx, func(tx *database.Tx) (err error) {
-			r, n, err = s.runSome(tx)
+			r, n, err = s.lookAtSome(tx)
 			return err
 		})
 		if err != nil {
@@ -73,7 +73,7 @@ type dueHost struct {
 	Online bool
 }
 
-func (s *Store) runSome(tx *database.Tx) (r Report, n int, err error) {
+func (s *Store) lookAtSome(tx *database.Tx) (r Report, n int, err error) {
 	of := ""
 	if tx.Postgres() {
 		of = " FOR NO KEY UPDATE OF hosts, a SKIP LOCKED"

@@ -130,6 +130,7 @@ func TestReplicasGiveEachDueTimeOneOutcome(t *testing.T) {
 	each(t, func(t *testing.T, x *fixture) {
 		const hosts, times = 625, 16
 		ids := x.hosts(hosts, func(int) string { return "{}" })
+		x.clock.Set(day(1, 11, 59)) // before the first due time of all, also of those that the spread does not move
 		d := x.draft()
 		d.Spec.Schedule = Timing{Cron: "0 * * * *", Zone: "UTC", SpreadSeconds: 1800}
 		p := x.create(d)
@@ -260,5 +261,36 @@ func TestTheListOfDueTimesIsPagedWithoutGapOrRepetition(t *testing.T) {
 		}
 		_, err := x.Ticks(t.Context(), TickFilter{}, pageOf("bm9uZQ", 3))
 		wantCode(t, err, "invalid")
+	})
+}
+
+// A rule of expressions may become stricter: the one policy is not due, the others go on.
+func TestAnExpressionThatIsNotUnderstoodAnyMoreStopsNobodyElse(t *testing.T) {
+	each(t, func(t *testing.T, x *fixture) {
+		host := x.host()
+		broken, p := x.create(x.draft()), x.create(x.draft())
+		x.write(execs(`UPDATE policies SET spec = replace(spec, '30 2 * * *', '30 2 * * L') WHERE id = ?`, broken.ID))
+		x.write(execs(`UPDATE policy_versions SET spec = replace(spec, '30 2 * * *', '30 2 * * L') WHERE policy_id = ?`, broken.ID))
+		x.clock.Set(day(2, 2, 30))
+		if r := x.look(); r != (Report{Run: 1}) {
+			t.Errorf("got %+v, want the other policy's run", r)
+		}
+		if got, want := x.told(p.ID, host), "02T02:30 run"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		if a := x.assignment(broken.ID, host); a.NextDueAt != nil {
+			t.Errorf("it is due at %v", a.NextDueAt)
+		}
+		if _, err := x.Calendar(t.Context(), 30, 48, 0); err != nil {
+			t.Error(err)
+		}
+		q, err := x.ByID(t.Context(), broken.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.change(q, func(d *Draft) { d.Spec.Schedule.Cron = "30 3 * * *" })
+		if a := x.assignment(broken.ID, host); a.NextDueAt == nil || !a.NextDueAt.Equal(day(2, 3, 30)) {
+			t.Errorf("saved anew: got %+v", a)
+		}
 	})
 }

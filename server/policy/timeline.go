@@ -17,6 +17,7 @@ type timeline struct {
 	policyID string
 	version  int64
 	stretch  []stretch // the oldest first
+	broken   error     // why one of them cannot be read; nil: all can
 }
 
 // stretch is one version's part: due times after from, up to until; a zero until is open.
@@ -41,6 +42,9 @@ func (s *Store) readTimeline(db *gorm.DB, policyID string, version int64) (timel
 	t, err := loadTimeline(db, policyID, version)
 	if err != nil {
 		return timeline{}, err
+	}
+	if t.broken != nil {
+		s.log.Error("the schedule of a policy is not understood any more: it is not due until it is saved with another one", "policy_id", policyID, "error", t.broken)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,9 +71,10 @@ func loadTimeline(db *gorm.DB, policyID string, version int64) (timeline, error)
 		}
 		times, err := spec.Schedule.parse()
 		if err != nil {
-			return timeline{}, fmt.Errorf("policy %s, version %d: %w", policyID, r.Version, err)
+			t.broken = err
 		}
-		p := stretch{from: r.At.UTC(), enabled: r.Enabled, spec: spec, times: times}
+		// What was taken once and is not understood any more is never due: one policy must not stop all others.
+		p := stretch{from: r.At.UTC(), enabled: r.Enabled && err == nil, spec: spec, times: times}
 		if i+1 < len(rows) {
 			p.until = rows[i+1].At.UTC()
 		}
