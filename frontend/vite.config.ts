@@ -55,5 +55,7 @@ export default defineConfig({
 		setupFiles: ["src/test-setup.ts"],
 		css: false,
 		restoreMocks: true,
+		// Whole forms are filled in by single key presses.
+		testTimeout: 20_000,
 	},
 });

@@ -24,15 +24,7 @@ export type Ran = Schemas["RunJob"];
 
 export type HostRef = Schemas["HostRef"];
 export type FleetCalendar = Schemas["FleetCalendar"];
-/** What retention would do, where the server tells it. */
-interface PlannedRetention {
-	snapshots: number;
-	keep: number;
-	remove: number;
-	anomalous: number;
-	hosts: { host: HostRef; keep: number; remove: number }[];
-}
-export type Plan = Schemas["PolicyPlan"] & { retention?: PlannedRetention };
+export type Plan = Schemas["PolicyPlan"];
 export interface PolicyDraft {
 	name: string;
 	enabled: boolean;

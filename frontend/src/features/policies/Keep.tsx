@@ -3,6 +3,7 @@ import type { Policy } from "../../api/policies";
 import { Note } from "../../ui/Note";
 import { type KeepNumber, keepNumbers, keepOf, keepWords, type PolicyForm } from "./form";
 import classes from "./Policies.module.css";
+import { RetentionTry } from "./Timeline";
 
 const words: Record<KeepNumber, string> = {
 	last: "Last",
@@ -22,7 +23,7 @@ interface Props {
 }
 
 /** How many snapshots of which age are kept. */
-export function KeepFields({ form, set, error }: Props) {
+export function KeepFields({ form, set, error, policy }: Props) {
 	const kept = keepOf(form);
 	const keep = "errors" in kept ? undefined : kept.keep;
 	return (
@@ -64,6 +65,7 @@ export function KeepFields({ form, set, error }: Props) {
 					)}
 				</span>
 			</Note>
+			{keep && <RetentionTry keep={keep} policy={policy} />}
 		</div>
 	);
 }

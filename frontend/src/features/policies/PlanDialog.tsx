@@ -12,7 +12,7 @@ import {
 	useWritePolicy,
 } from "../../api/policies";
 import { messageOf, Problem } from "../../api/problem";
-import { count, counted } from "../../lib/bytes";
+import { count } from "../../lib/bytes";
 import { zoned } from "../../lib/time";
 import { sentence } from "../../lib/words";
 import { Ago } from "../../ui/Ago";
@@ -22,6 +22,7 @@ import { done } from "../../ui/notify";
 import { Failure, Loading } from "../../ui/States";
 import { Changes } from "./Changes";
 import classes from "./Policies.module.css";
+import { RetentionTry } from "./Timeline";
 
 interface Props {
 	draft: PolicyDraft;
@@ -97,7 +98,7 @@ function Inside({ draft, id, version, close, saved, take, refused }: Props) {
 		>
 			{theirs && id && <Theirs id={id} policy={theirs} since={version ?? 0} take={() => take(theirs)} />}
 			{p ? (
-				<Shown plan={p} draft={draft} fresh={id === undefined} />
+				<Shown plan={p} draft={draft} id={id} />
 			) : plan.error ? (
 				<Failure error={plan.error} retry={() => void plan.refetch()} />
 			) : (
@@ -158,7 +159,8 @@ function Theirs({ id, policy, since, take }: { id: string; policy: Policy; since
 	);
 }
 
-function Shown({ plan: p, draft, fresh }: { plan: Plan; draft: PolicyDraft; fresh: boolean }) {
+function Shown({ plan: p, draft, id }: { plan: Plan; draft: PolicyDraft; id: string | undefined }) {
+	const fresh = id === undefined;
 	const { hosts } = p;
 	const total = hosts.kept + hosts.added_count;
 	return (
@@ -245,39 +247,9 @@ function Shown({ plan: p, draft, fresh }: { plan: Plan; draft: PolicyDraft; fres
 					</ul>
 				</Part>
 			)}
-			{p.retention && (
-				<Part title="What retention would remove, as the repositories are now">
-					<div className={classes.figures}>
-						<span>
-							<b>{count(p.retention.snapshots)}</b>
-							{p.retention.snapshots === 1 ? "snapshot" : "snapshots"}
-						</span>
-						<span data-tone="ok">
-							<b>{count(p.retention.keep)}</b>kept
-						</span>
-						<span data-tone={p.retention.remove > 0 ? "bad" : undefined}>
-							<b>{count(p.retention.remove)}</b>removed
-						</span>
-						{p.retention.anomalous > 0 && (
-							<span>
-								<b>{count(p.retention.anomalous)}</b>not counted: no job of ours made them, or their time is not true
-							</span>
-						)}
-					</div>
-					{p.retention.hosts.some((h) => h.remove > 0) && (
-						<ul className={classes.lines} style={{ marginTop: 6 }}>
-							{p.retention.hosts
-								.filter((h) => h.remove > 0)
-								.map((h) => (
-									<li key={h.host.id}>
-										<Foreign>{h.host.name}</Foreign>
-										<span className={classes.muted}>
-											{counted(h.remove, "snapshot")} removed, {count(h.keep)} kept
-										</span>
-									</li>
-								))}
-						</ul>
-					)}
+			{id && draft.spec.keep && p.changes.some((c) => c.field.startsWith("keep.")) && (
+				<Part title="What retention would remove">
+					<RetentionTry keep={draft.spec.keep} policy={{ id }} />
 				</Part>
 			)}
 		</>

@@ -97,7 +97,7 @@ function List({ policies, operator }: { policies: readonly Policy[]; operator: b
 							<td>
 								<span className="rm-numbers">{count(p.host_count)}</span>{" "}
 								<span className={rows.small}>
-									<Foreign>{whoWords(p.spec.hosts)}</Foreign>
+									<Foreign>{whoWords(p.spec.hosts).replace(/^\d+ by name$/, "by name")}</Foreign>
 								</span>
 							</td>
 							<td>
@@ -122,7 +122,7 @@ function List({ policies, operator }: { policies: readonly Policy[]; operator: b
 							<td data-line>
 								<Day last={p.last} />
 							</td>
-							<td>
+							<td data-name="problems">
 								{p.problem_count > 0 ? (
 									<Badge tone="bad" title="Machines that it applies to and cannot run on">
 										{counted(p.problem_count, "machine")}

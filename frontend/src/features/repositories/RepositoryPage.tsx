@@ -29,6 +29,7 @@ import rows from "../../ui/Rows.module.css";
 import { Empty, Shown } from "../../ui/States";
 import { Contents } from "./Contents";
 import { works } from "./form";
+import { Removals } from "./Removals";
 import classes from "./Repositories.module.css";
 import { KitDialog, RevealDialog } from "./Secrets";
 import { TestDialog } from "./TestDialog";
@@ -150,6 +151,7 @@ function View({
 				<MaintenanceCard repository={r} />
 			</div>
 			<Contents repository={r} operator={operator} />
+			<Removals repository={r} operator={operator} />
 			<Hosts id={r.id} />
 			<RevealDialog repository={r} opened={dialog === "reveal"} close={close} />
 			<KitDialog repository={r} opened={dialog === "kit"} close={close} />
