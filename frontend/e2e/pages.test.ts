@@ -15,6 +15,8 @@ interface Listed {
 	hosts: { id: string; name: string; active_jobs: { id: string; state: string }[] }[];
 	jobs: { id: string; host_id: string; log_received: number }[];
 	snapshots: { short_id: string }[];
+	policies: { id: string; name: string }[];
+	repositories: { id: string; name: string }[];
 }
 
 async function ask<K extends keyof Listed>(path: string, key: K): Promise<Listed[K]> {
@@ -38,6 +40,7 @@ beforeAll(async () => {
 	rig.adopt(spawn(demo, ["-database", database, "-server", rig.url, "-live", "8"], { env, stdio: "ignore" }));
 	({ context: api } = await rig.open());
 	await rig.signIn(api);
+	await until("policies", async () => (await ask("/api/policies", "policies")).length >= 3);
 	await until("jobs that run", async () => (await ask("/api/jobs?state=running", "jobs")).length >= 3);
 }, 400_000);
 
@@ -73,6 +76,16 @@ const busyHost = async () => {
 	return `/hosts/${job?.host_id}`;
 };
 
+const policyOf = async (name: string) =>
+	`/policies/${(await ask("/api/policies", "policies")).find((p) => p.name.startsWith(name))?.id}`;
+const repositoryOf = async (name: string) =>
+	`/repositories/${(await ask("/api/repositories", "repositories")).find((r) => r.name.startsWith(name))?.id}`;
+/** One of the machines that the server backs up by a schedule. */
+const watchedHost = async () => {
+	const [host] = await ask(`/api${await policyOf("Watched")}/hosts`, "hosts");
+	return `/hosts/${host?.id}?tab=policies`;
+};
+
 /** A key that opens a dialog. */
 function opens(key: string): Prepare {
 	return async (page) => {
@@ -100,6 +113,35 @@ const views: View[] = [
 	["job, running", jobOf("state=running&kind=backup")],
 	["job, with issues", jobOf("state=succeeded_with_issues")],
 	["job, failed", jobOf("state=failed")],
+	["policies", plain("/policies")],
+	["policy", () => policyOf("Servers")],
+	["policy, due times", async () => `${await policyOf("Watched")}?tab=due`],
+	["policy, versions", async () => `${await policyOf("Servers")}?tab=versions`],
+	["policy, new", plain("/policies/new"), (p) => p.getByRole("button", { name: /^Laptop/ }).click()],
+	[
+		"policy, plan",
+		async () => `${await policyOf("Servers")}/edit`,
+		async (p) => {
+			await p.getByLabel("When: every").selectOption("week");
+			await p.getByRole("button", { name: "Show the plan…" }).click();
+			await p.getByRole("dialog").getByText("It runs next").waitFor();
+		},
+	],
+	["repositories", plain("/repositories")],
+	["repository", () => repositoryOf("Vault")],
+	["repository, new", plain("/repositories/new"), (p) => p.getByRole("radio", { name: "S3" }).click()],
+	[
+		"repository, kit",
+		() => repositoryOf("Vault"),
+		async (p) => {
+			await p.getByRole("button", { name: "Make it…" }).click();
+			await p.getByRole("dialog").getByLabel("Passphrase of the kit").waitFor();
+		},
+	],
+	["calendar", plain("/calendar")],
+	["host, policies", watchedHost],
+	["fleet, no policy", plain("/?policy=none")],
+	["jobs, of a policy", async () => `/jobs?policy=${(await policyOf("Watched")).split("/").at(-1)}`],
 	["add a machine", plain("/add"), (p) => p.getByRole("button", { name: "Make the command" }).click()],
 	["account", plain("/settings/account")],
 	["sessions", plain("/settings/sessions")],

@@ -39,6 +39,9 @@ func (l *living) direct(ctx context.Context, actors []*machine) {
 			return
 		}
 	}
+	if err := d.furnish(ctx, actors); err != nil && ctx.Err() == nil {
+		l.tell("repositories and policies", err)
+	}
 	rest := make([]time.Time, len(actors)) // until when an actor is left alone
 	for ctx.Err() == nil {
 		for i, m := range actors {
