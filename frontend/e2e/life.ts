@@ -182,6 +182,48 @@ export function life(database: Database) {
 		await state("Succeeded");
 	});
 
+	it("is backed up by a policy, in a repository of the server's list", async () => {
+		await page.goto(`${rig.url}/repositories/new`);
+		await page.getByLabel(/^Name/).fill("Store");
+		await page.getByRole("radio", { name: "A folder" }).click();
+		await page.getByLabel(/^Folder/).fill(join(rig.folder, "store/{host}"));
+		await page.getByRole("button", { name: "Set it up" }).click();
+		await page.getByRole("heading", { level: 1, name: "Store" }).waitFor();
+		expect(await axe(page)).toEqual([]);
+		await openHost();
+		await page.getByRole("button", { name: "Replace…" }).first().click();
+		const dialog = page.getByRole("dialog");
+		await dialog.getByText("One of the list").click();
+		await dialog.getByRole("button", { name: "Use it and test" }).click();
+		await page.getByRole("button", { name: "Initialize it here" }).click({ timeout: 60_000 });
+		await page.getByText("The repository is there").waitFor({ timeout: 60_000 });
+		await page.goto(`${rig.url}/policies/new`);
+		await page.getByLabel("Name", { exact: true }).fill("Every minute");
+		await page.getByRole("combobox", { name: "Labels" }).fill("env=prod");
+		await page.keyboard.press("Enter");
+		await page.getByText("1 machine", { exact: true }).waitFor();
+		await page.getByLabel("Paths").fill(source);
+		await page.getByLabel("Repository").selectOption({ label: "Store" });
+		await page.getByLabel("When: every").selectOption("cron");
+		await page.getByLabel("When: cron expression").fill("* * * * *");
+		await page.getByLabel("Spread over").selectOption("0");
+		await page.getByText("Every minute.").waitFor();
+		await page.getByRole("button", { name: "Show the plan…" }).click();
+		await dialog.getByText("It runs next").waitFor();
+		expect(await axe(page)).toEqual([]);
+		await dialog.getByRole("button", { name: "Set it up" }).click();
+		await page.getByRole("heading", { level: 1, name: "Every minute" }).waitFor();
+		await page.getByRole("tab", { name: "Due times" }).click();
+		await page.getByRole("link", { name: "its job" }).first().click({ timeout: 150_000 });
+		await state("Succeeded");
+		await page.getByRole("link", { name: "Every minute" }).waitFor();
+		await page.getByText("Ordered by").waitFor();
+		// What follows is ordered by hand.
+		await page.goto(`${rig.url}/policies`);
+		await page.getByLabel("Every minute is switched on").click({ force: true });
+		await page.getByText("Every minute is off").waitFor();
+	}, 400_000);
+
 	it("is shown offline and back, and the page keeps what it knew while the server is away", async () => {
 		await openHost();
 		await agent.stop();

@@ -10,6 +10,7 @@ import {
 	policyQuery,
 	policyVersionsQuery,
 	type Ran,
+	scheduleQuery,
 	ticksQuery,
 	useDeletePolicy,
 	useRunPolicy,
@@ -195,6 +196,12 @@ function Texts({ all, most = 6 }: { all: readonly string[]; most?: number }) {
 	);
 }
 
+/** A schedule in the server's words; in few of our own until they are there. */
+function InWords({ cron, zone }: { cron: string; zone: string }) {
+	const { data } = useQuery(scheduleQuery(cron, zone, 0));
+	return data?.text ?? shortWords(cron);
+}
+
 /** What the policy says, in words. */
 function What({ policy: p }: { policy: Policy }) {
 	const { backup: b, schedule: s } = p.spec;
@@ -227,7 +234,7 @@ function What({ policy: p }: { policy: Policy }) {
 			<Card title="When">
 				<Facts
 					facts={[
-						["Schedule", shortWords(s.cron)],
+						["Schedule", <InWords key="w" cron={s.cron} zone={s.zone} />],
 						[
 							"Cron",
 							<code key="c" className="rm-mono">
