@@ -115,7 +115,13 @@ export function Line({ snapshots }: { snapshots: readonly Judged[] }) {
 
 function List({ snapshots }: { snapshots: readonly Judged[] }) {
 	return (
-		<div className={rows.scroll} style={{ maxHeight: 320, overflow: "auto" }}>
+		// biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, and has to by the keyboard too
+		<section
+			aria-label="Snapshots one by one"
+			tabIndex={0}
+			className={rows.scroll}
+			style={{ maxHeight: 320, overflow: "auto" }}
+		>
 			<table className={rows.rows}>
 				<thead>
 					<tr>
@@ -142,6 +148,6 @@ function List({ snapshots }: { snapshots: readonly Judged[] }) {
 					))}
 				</tbody>
 			</table>
-		</div>
+		</section>
 	);
 }
