@@ -30,6 +30,7 @@ type agent struct {
 	rest     map[wire.Lane]time.Duration
 	skew     *time.Duration
 	measured time.Duration // the machine's error when it was
+	plan     planning
 }
 
 // lockingDisk notes the lock of the state folder: the kernel frees it when the process is gone.
@@ -92,6 +93,13 @@ func (a *agent) open() error {
 				a.m.w.say("%s: it is not put aside: %v", a.m.name, err)
 			}
 		}
+	}
+	folders := map[string]bool{}
+	for _, f := range found {
+		folders[f.ID] = true
+	}
+	if err := a.openPlan(folders); err != nil {
+		return err
 	}
 	for _, f := range found {
 		known, err := a.store.Known(f.ID)
@@ -190,6 +198,7 @@ func (a *agent) failed(err error) {
 			return
 		}
 	}
+	a.plan.online, a.plan.refused = false, client.Code(err) == wire.ProblemUnauthorized
 	wait := a.backoff(a.attempt, client.BackoffCapPoll, err)
 	if client.Code(err) == wire.ProblemUnauthorized {
 		wait, a.greeted = a.m.w.between(5*time.Minute, 10*time.Minute), false
@@ -225,6 +234,9 @@ func (a *agent) hello() {
 	q.Repositories = []wire.RepositoryReport{report}
 	leases := map[string]string{}
 	for _, j := range a.jobs {
+		if !j.state.Named() {
+			continue
+		}
 		q.Jobs = append(q.Jobs, wire.JobReport{ID: j.id, Lease: j.state.Lease, Phase: j.state.Phase})
 		leases[j.id] = j.state.Lease
 	}
@@ -236,8 +248,10 @@ func (a *agent) hello() {
 			return
 		}
 		a.attempt = 0
+		a.answers()
 		skew := reply.ServerTime.Sub(epoch.Add(sent + sentOff + (w.now-sent)/2))
 		a.skew, a.measured = &skew, sentOff
+		a.lookAtPlan()
 		a.mark, a.greeted, a.next = reply.Mark, true, w.now+w.between(50*time.Minute, 70*time.Minute)
 		for _, v := range reply.Jobs {
 			switch v.Verdict {
@@ -288,6 +302,9 @@ func (a *agent) ask() {
 	busy := false
 	for _, j := range a.jobs {
 		busy = busy || j.state.Occupies()
+		if !j.state.Named() {
+			continue
+		}
 		q.Jobs = append(q.Jobs, wire.JobRef{ID: j.id, Lease: j.state.Lease})
 	}
 	q.Wait = w.between(20*time.Second, 30*time.Second)
@@ -295,6 +312,7 @@ func (a *agent) ask() {
 		q.Wait = w.between(10*time.Second, 15*time.Second)
 	}
 	q.Wait = q.Wait.Truncate(time.Second)
+	q.Config = a.config()
 	a.polling++
 	this := a.polling
 	a.waiting = true
@@ -311,13 +329,25 @@ func (a *agent) ask() {
 			return
 		}
 		a.attempt, a.mark = 0, reply.Mark
+		a.answers()
 		s.olderHeard(host, q.Boot)
 		a.deliver(reply)
 	})
 }
 
+// answers: the server answers, perhaps again.
+func (a *agent) answers() {
+	if !a.plan.online {
+		a.plan.online, a.plan.refused = true, false
+		a.lookAtPlan()
+	}
+}
+
 // deliver passes a reply on to the jobs it is about.
 func (a *agent) deliver(reply wire.PollReply) {
+	if reply.Configure != nil {
+		a.configured(*reply.Configure)
+	}
 	for _, id := range reply.Cancel {
 		a.tell(id, runner.CancelAsked{})
 	}

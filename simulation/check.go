@@ -185,12 +185,15 @@ func (s *server) checkTrail(what string) {
 func (s *server) checkArrow(was, j job.Job) {
 	w := s.w
 	allowed := map[wire.State][]wire.State{
-		wire.StateQueued:   {wire.StateAccepted, wire.StateCanceled, wire.StateExpired},
+		wire.StateQueued:   {wire.StateAccepted, wire.StateRunning, wire.StateCanceled, wire.StateExpired},
 		wire.StateAccepted: {wire.StateQueued, wire.StateRunning, wire.StateRejected, wire.StateCanceled},
 		wire.StateRunning:  {wire.StateSucceeded, wire.StateSucceededWithIssues, wire.StateFailed, wire.StateCanceled, wire.StateLost},
 	}[was.State]
 	if !slices.Contains(allowed, j.State) {
 		w.violate("J1", "%s went from %s to %s", w.name(j.ID), was.State, j.State)
+	}
+	if was.State == wire.StateQueued && j.State == wire.StateRunning && w.truth[j.ID].adoptions == 0 {
+		w.violate("J1", "%s runs, and was neither accepted nor adopted", w.name(j.ID))
 	}
 	if h, _ := s.jobs.Host(j.HostID); j.State == wire.StateAccepted && h.Boots.Alarm {
 		w.violate("J2", "%s is accepted under a clone alarm", w.name(j.ID))
@@ -311,6 +314,9 @@ func (w *World) started(r *run) {
 	if r.hold == wire.HoldExclusive {
 		w.Counts.ExclusiveRuns++
 	}
+	if t.local {
+		w.Counts.LocalRuns++
+	}
 	starts := 0
 	for _, o := range t.runs {
 		if !o.copied {
@@ -319,10 +325,11 @@ func (w *World) started(r *run) {
 	}
 	t.runs = append(t.runs, r)
 	lostLedger := (r.machine.wiped || r.machine.copied) && w.restored
-	if starts > 0 && !t.excepted && !lostLedger {
+	apart := t.local && (r.machine.copied || r.machine.wiped) // nobody kept the copies apart, or nothing says that it ran
+	if starts > 0 && !t.excepted && !lostLedger && !apart {
 		w.violate("J2", "restic is started a second time for %s", w.name(r.job))
 	}
-	if j, ok := w.server.jobs.Job(r.job); ok && !w.restored && j.State.Terminal() && j.StartNonce == "" {
+	if j, ok := w.server.jobs.Job(r.job); ok && !w.restored && !t.local && j.State.Terminal() && j.StartNonce == "" {
 		w.violate("J2", "restic is started for %s, which had ended as %s and was never started", w.name(r.job), j.State)
 	}
 	for _, id := range w.asked {
@@ -336,7 +343,7 @@ func (w *World) started(r *run) {
 			if o.machine.host != r.machine.host && o.repo == r.repo {
 				w.Counts.Neighbours++
 			}
-			if o.repo == r.repo && job.Excludes(o.hold, r.hold) && !w.mayOverlap(o) && !w.mayOverlap(r) {
+			if o.repo == r.repo && job.Excludes(o.hold, r.hold) && !t.local && !w.truth[o.job].local && !w.mayOverlap(o) && !w.mayOverlap(r) {
 				w.violate("J3", "restic runs for %s (%s) while it runs for %s (%s) on the same repository", w.name(r.job), r.hold, w.name(o.job), o.hold)
 			}
 			if o.machine == r.machine && o.lane == r.lane && !w.mayOverlap(o) && !w.mayOverlap(r) {
@@ -355,6 +362,9 @@ func needsClock(k wire.Kind) bool {
 // twice, or the hold was let go after an hour of silence.
 func (w *World) mayOverlap(r *run) bool {
 	j, ok := w.server.jobs.Job(r.job)
+	if w.truth[r.job].local { // its own agent keeps it apart in its lane
+		return w.restored || r.machine.wiped || r.machine.copied
+	}
 	return w.restored || !ok || w.truth[r.job].kind == wire.KindInit || r.machine.wiped || r.machine.copied || !j.HoldReleasedAt.IsZero()
 }
 
@@ -433,7 +443,7 @@ func (w *World) putAside(m *machine, id, why string) {
 	w.say("%s: the folder of %s is put aside: %s", m.name, w.name(id), why)
 	w.Counts.Aside++
 	j, ok := w.server.jobs.Job(id)
-	if w.restored || m.copied || !ok {
+	if w.restored || m.copied || !ok || w.truth[id].local && j.StartNonce == "" { // it ended before it was adopted
 		return
 	}
 	if j.ErrorCode != wire.CodeHostRevoked && j.ErrorCode != wire.CodeSilent && !w.wiped(m.host) {
@@ -454,6 +464,9 @@ func (w *World) checkEnd() {
 		t := w.truth[id]
 		j, ok := w.server.jobs.Job(id)
 		if !ok {
+			if t.local && (len(t.runs) == 0 || w.odd(t.host) || w.revoked(t.host) || w.deadHost(t.host)) {
+				continue // nothing of it ran, or nobody is there to tell
+			}
 			if !w.restored {
 				w.violate("J1", "%s is gone", w.name(id))
 			}
@@ -466,6 +479,7 @@ func (w *World) checkEnd() {
 		w.count(j)
 		w.checkResult(id, t, j)
 	}
+	w.checkDues()
 	for _, m := range w.machines {
 		if m.dead || m.copied {
 			continue
@@ -489,6 +503,9 @@ func (w *World) deadHost(host string) bool {
 func (w *World) checkResult(id string, t *truth, j job.Job) {
 	if w.restored || w.copied(t.host) || w.wiped(t.host) || w.revoked(t.host) || w.deadHost(t.host) {
 		return
+	}
+	if t.local && j.StartNonce == "" {
+		return // it ended before it was adopted
 	}
 	var last *run
 	for _, r := range t.runs {

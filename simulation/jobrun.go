@@ -131,8 +131,11 @@ func (j *jobRun) step(e runner.Event) {
 		if (s.Phase != before.Phase || s.Doing != before.Doing) && w.faulty(w.plan.cancelStep) {
 			w.after(w.some(time.Millisecond, 5*time.Second), func() { w.cancel(j.id) })
 		}
-		if before.Occupies() && !s.Occupies() {
+		if before.Occupies() && !s.Occupies() || before.Silent() && !s.Silent() {
 			j.changed()
+		}
+		if before.Works() && !s.Works() || before.Silent() && !s.Silent() {
+			j.lookAtPlan()
 		}
 		e = nil
 		for _, a := range actions {
@@ -174,6 +177,10 @@ func (j *jobRun) do(a runner.Action) runner.Event {
 			return nil
 		}
 		m.cancelWritten(j.id)
+	case runner.Adopt:
+		j.adopt(a)
+	case runner.GiveUp:
+		j.gaveUp(a)
 	case runner.Ship:
 		j.ship(a.Final)
 	case runner.StopShipping:

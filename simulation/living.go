@@ -64,6 +64,8 @@ func (m *machine) copyAgent(of *agent) {
 			skew := *of.skew
 			a.skew = &skew
 		}
+		a.plan = of.plan
+		a.plan.asking = false
 		var copies []*jobRun
 		for _, o := range of.jobs {
 			j := newJobRun(a, o.record)
@@ -74,6 +76,7 @@ func (m *machine) copyAgent(of *agent) {
 			j.goOn(o)
 		}
 		a.turn()
+		a.lookAtPlan()
 	})
 }
 
@@ -104,5 +107,8 @@ func (j *jobRun) goOn(o *jobRun) {
 	}
 	if j.state.Following {
 		j.list(false)
+	}
+	if j.state.Adopting {
+		j.adopt(runner.Adopt{Nonce: j.state.Nonce, RepositoryID: j.state.RepositoryID})
 	}
 }

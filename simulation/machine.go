@@ -32,8 +32,10 @@ type machine struct {
 	// notAside: a folder could not be put aside; the agent tries it again at its next start.
 	notAside bool
 	pids     int
-	locks    int           // counts changes of locks
-	known    time.Duration // since when it knows its repository's id; 0: not
+	locks    int // counts changes of locks
+	// keepsSecrets: its guard allows the password on the disk.
+	keepsSecrets bool
+	known        time.Duration // since when it knows its repository's id; 0: not
 }
 
 const stateDir = "/state"

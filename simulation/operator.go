@@ -87,7 +87,7 @@ func (w *World) createAgain(o memory.Order, key memory.Key, id string) {
 
 // asks notes that a job was queued.
 func (w *World) asks(id, host string, kind wire.Kind, created bool) {
-	if !created {
+	if !created || w.truth[id] != nil { // a host began it before the server knew
 		return
 	}
 	alone := true
@@ -212,7 +212,7 @@ func (m *machine) copyDisk() {
 func (w *World) copyOf(m *machine) *machine {
 	m.copied = true
 	c := w.newMachine(fmt.Sprintf("%s'", m.name), m.host, m.repo)
-	c.copied, c.wiped, c.off, c.known = true, m.wiped, m.off, m.known
+	c.copied, c.wiped, c.off, c.known, c.keepsSecrets = true, m.wiped, m.off, m.known, m.keepsSecrets
 	c.disk = m.disk.Clone()
 	if m.full > 0 {
 		c.disk.SetCapacity(-1)

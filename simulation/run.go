@@ -19,7 +19,8 @@ func Run(seed uint64, trace bool) *World {
 }
 
 func newWorld(seed uint64, trace bool) *World {
-	w := &World{seed: seed, r: rand.New(rand.NewPCG(seed, 0x6261636b7570)), tracing: trace, truth: map[string]*truth{}, names: map[string]string{}}
+	w := &World{seed: seed, r: rand.New(rand.NewPCG(seed, 0x6261636b7570)), tracing: trace, truth: map[string]*truth{}, names: map[string]string{},
+		looked: map[string]tick{}, unassigned: map[string]bool{}, wentAway: map[[2]string]bool{}}
 	w.draw()
 	w.say("seed %d: %+v", seed, w.plan)
 	w.server = newServer(w)
@@ -41,6 +42,7 @@ func newWorld(seed uint64, trace bool) *World {
 	}
 	w.operators()
 	w.faults()
+	w.makePolicies()
 	return w
 }
 
@@ -93,6 +95,7 @@ func (w *World) heal() {
 		s.away = 0
 		s.outage()
 	}
+	w.endPolicies()
 	for _, h := range s.jobs.Hosts() {
 		w.switchOffCopies(h.ID)
 	}
@@ -135,6 +138,14 @@ func (w *World) open() string {
 		}
 		if len(m.agent.jobs) > 0 {
 			return m.name + " has the folder of " + w.name(m.agent.jobs[0].id)
+		}
+		if w.scheduled && m.agent.config() != w.server.configs[m.host] {
+			return m.name + " has an old schedule"
+		}
+		for _, p := range m.agent.plan.book.Policies {
+			if len(p.Open) > 0 {
+				return m.name + " has open due times"
+			}
 		}
 	}
 	return ""

@@ -42,6 +42,7 @@ type database struct {
 	lists  map[string]*list // by repository
 	tokens map[string]*token
 	order  int64
+	scheduling
 }
 
 // serverLog is what the server has of a job's log.
@@ -95,7 +96,7 @@ const tellAgain = 5 * time.Second
 
 func newServer(w *World) *server {
 	s := &server{w: w, shadow: map[string]job.Job{}, seen: map[string]time.Duration{}, flushed: map[string]time.Duration{}, online: map[string]bool{}, olders: map[string]older{}, alarmed: map[string]bool{}}
-	s.database = database{jobs: memory.New(w.clock, w.id), logs: map[string]*serverLog{}, lists: map[string]*list{}, tokens: map[string]*token{}}
+	s.database = database{jobs: memory.New(w.clock, w.id), logs: map[string]*serverLog{}, lists: map[string]*list{}, tokens: map[string]*token{}, scheduling: newScheduling()}
 	for _, name := range []string{"A", "B"} {
 		s.replicas = append(s.replicas, &replica{name: name, up: true, told: map[string]time.Duration{}})
 	}
@@ -108,6 +109,7 @@ func newServer(w *World) *server {
 func (d database) clone() *database {
 	c := d
 	c.jobs, c.logs, c.lists, c.tokens = d.jobs.Clone(), maps.Clone(d.logs), maps.Clone(d.lists), maps.Clone(d.tokens)
+	c.scheduling = d.scheduling.clone()
 	for id, l := range c.logs {
 		one := *l
 		one.bytes = slices.Clone(l.bytes)
@@ -312,6 +314,9 @@ func (s *server) restore() {
 	for _, r := range s.replicas {
 		r.parked, r.told = nil, map[string]time.Duration{}
 	}
+	for _, h := range s.jobs.Hosts() {
+		w.reschedule(h.ID)
+	}
 	s.shadow = map[string]job.Job{}
 	for _, j := range s.jobs.Jobs() {
 		s.shadow[j.ID] = j
@@ -355,6 +360,7 @@ func (s *server) look() {
 				continue
 			}
 			reply, err := s.jobs.Look(p.host, p.q)
+			s.configure(p.host, p.q, &reply)
 			s.checkOffer(p.host, p.q, reply.Offer)
 			if reply, end := s.tell(rep, p, reply, err); end {
 				p.end(reply, err)
@@ -377,7 +383,7 @@ func (s *server) tell(rep *replica, p *parked, reply wire.PollReply, err error) 
 	if err != nil {
 		return reply, true
 	}
-	urgent := reply.Offer != nil
+	urgent := reply.Offer != nil || reply.Configure != nil
 	words := make([]string, 0, 4)
 	for _, id := range reply.Cancel {
 		words = append(words, p.host+" cancel "+id)
@@ -415,6 +421,7 @@ func (s *server) poll(rep *replica, host string, q wire.PollQuery, respond func(
 	rep.parked = slices.DeleteFunc(rep.parked, func(p *parked) bool { return p.over })
 	p := &parked{host: host, q: q, until: s.w.now + q.Wait, respond: respond}
 	reply, err := s.jobs.Poll(host, q)
+	s.configure(host, q, &reply)
 	s.checkOffer(host, q, reply.Offer)
 	reply, end := s.tell(rep, p, reply, err)
 	if end || q.Wait == 0 {

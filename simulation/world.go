@@ -36,6 +36,14 @@ type World struct {
 	outages  []span
 	Counts   Counts
 
+	// scheduled: hosts have policies. looked are the due times that they saw, unassigned those that the server did not
+	// take, wentAway the assignments that a host forgot once.
+	scheduled  bool
+	looked     map[string]tick
+	unassigned map[string]bool
+	wentAway   map[[2]string]bool
+	nextID     string // of the next job; empty: counted
+
 	tracing bool
 	// blindToClocks: no agent refuses anything by its clock, and no clock is set at the end of the faults.
 	blindToClocks bool
@@ -57,6 +65,8 @@ type Counts struct {
 	Dead, WrongClocks, WrongByADay, Revoked, Alarms                                    int
 	// Faults of the server.
 	KilledBeforeCommit, KilledAfterCommit, BothAway, DatabaseAway, Restores int
+	// Due times, by their outcome, and jobs that hosts began by themselves.
+	TicksRun, TicksCoalesced, TicksMissed, TicksSkipped, LocalBegins, LocalRuns, Adopted int
 	// Cancels, by what the job was then.
 	CancelsQueued, CancelsAccepted, CancelsRunning int
 	Virtual                                        time.Duration
@@ -175,6 +185,9 @@ func (w *World) hex() string {
 
 // id counts ids: of jobs, which are UUIDs, and marks.
 func (w *World) id() string {
+	if w.nextID != "" {
+		return w.nextID
+	}
 	w.ids++
 	return fmt.Sprintf("01900000-0000-7000-8000-%012x", w.ids)
 }
@@ -222,6 +235,8 @@ type truth struct {
 	excepted  bool // two living copies of one machine stood at its start
 	forgotten bool // the server was restored to before it
 	free      bool // it could run at once when it was queued
+	local     bool // a host began it by itself
+	adoptions int
 }
 
 // run is one execution of restic.

@@ -170,6 +170,13 @@ func (b Book) Answered(ticks []wire.Tick, answers []wire.TickAnswer) Book {
 	return b
 }
 
+// Waits reports whether a job of a due time that was begun here waits with its adopt: earlier due times of its policy
+// are to have their outcome at the server first, or they would lie behind what that takes for accounted.
+func (b Book) Waits(policyID string, at time.Time) bool {
+	p := b.find(policyID)
+	return p != nil && len(p.Open) > 0 && p.Open[0].At.Before(at)
+}
+
 // Refused forgets a due time that the server will never take.
 func (b Book) Refused(t wire.Tick) Book {
 	return b.Answered([]wire.Tick{t}, []wire.TickAnswer{{Unassigned: true}})

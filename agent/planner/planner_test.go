@@ -285,6 +285,9 @@ func TestWhatWasBegunHereIsNeverCalledMissed(t *testing.T) {
 	r.back()
 	// Nothing is said of this policy before the adopts are answered, in their order.
 	r.expect(hours(3.01), "")
+	if r.b.Waits("p1", hours(1)) || !r.b.Waits("p1", hours(2)) || r.b.Waits("p2", hours(2)) {
+		t.Error("the adopts do not go in the order of their due times")
+	}
 	delete(r.f.Local, id)
 	r.expect(hours(3.01), "ask 01:00")
 	r.answer(wire.OutcomeRun, hours(1))
@@ -443,8 +446,8 @@ func TestAClockSetForwardIsBoundedAndMended(t *testing.T) {
 	r.expect(t0.Add(5*time.Minute), "ask 00:05")
 }
 
-// TestADueTimeBegunByAWrongClockIsNotToldBeforeItsTime: nor is it begun, or asked for, twice when its time comes.
-func TestADueTimeBegunByAWrongClockIsNotToldBeforeItsTime(t *testing.T) {
+// TestADueTimeBegunByAWrongClockIsClosedByTheServer: its job is adopted by then; and those before it are still to come.
+func TestADueTimeBegunByAWrongClockIsClosedByTheServer(t *testing.T) {
 	r := newRig(t)
 	r.away()
 	r.f.UnsureUntil = hours(5)
@@ -466,12 +469,17 @@ func TestADueTimeBegunByAWrongClockIsNotToldBeforeItsTime(t *testing.T) {
 	r.expect(hours(5).Add(LocalAfter), "begin 05:00")
 	r.f.UnsureUntil = time.Time{}
 	r.back()
-	r.expect(hours(0.9), "") // what was begun keeps its place
-	for h := 1.0; h <= 4; h++ {
+	r.f.Local = map[string]bool{wire.TickJobID("p1", host, hours(5)): true}
+	r.expect(hours(0.9), "")
+	r.expect(hours(1), "ask 01:00")
+	r.answer(wire.OutcomeRun, hours(1))
+	r.f.Local = nil
+	r.expect(hours(1.5), "ask 05:00")
+	r.answer(wire.OutcomeRun, hours(5))
+	for h := 2.0; h <= 5; h++ { // the last is asked for once more, and has its outcome
 		r.expect(hours(h), "ask "+hours(h).Format("15:04"))
 		r.answer(wire.OutcomeRun, hours(h))
 	}
-	r.expect(hours(5), "ask 05:00")
 }
 
 // TestManyDueTimesAreToldInBatches: a machine that was off for a week, at a policy of each minute.

@@ -382,6 +382,11 @@ func (j *job) adopt(ctx context.Context, a Adopt) Event {
 	j.mu.Lock()
 	record := j.record
 	j.mu.Unlock()
+	for j.schedule.waits(*record.Local) {
+		if sleep(ctx, j.t.Look) != nil {
+			return nil
+		}
+	}
 	err := j.until(ctx, func(ctx context.Context) error {
 		return j.client.Adopt(ctx, j.ref(), AdoptRequestOf(record, a))
 	})

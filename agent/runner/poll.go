@@ -187,7 +187,7 @@ func (p *poller) introduction(ctx context.Context) wire.HelloRequest {
 	}
 	for _, j := range p.all() {
 		s := j.current()
-		if s.Silent() {
+		if !s.Named() {
 			continue
 		}
 		h.Jobs = append(h.Jobs, wire.JobReport{ID: s.ID, Lease: s.Lease, Phase: s.Phase})
@@ -244,8 +244,8 @@ func (p *poller) ask(ctx context.Context) error {
 	return nil
 }
 
-// query takes the capacity before it asks, and names every job folder there is, but for those that the server has yet
-// to adopt.
+// query takes the capacity before it asks, and names every job folder there is, but for those that the server cannot
+// know of.
 func (p *poller) query() wire.PollQuery {
 	p.seq++
 	free := p.free()
@@ -254,7 +254,7 @@ func (p *poller) query() wire.PollQuery {
 	for _, j := range p.all() {
 		s := j.current()
 		busy = busy || s.Occupies()
-		if len(q.Jobs) < wire.MaxPollJobs && !s.Silent() {
+		if len(q.Jobs) < wire.MaxPollJobs && s.Named() {
 			q.Jobs = append(q.Jobs, wire.JobRef{ID: s.ID, Lease: s.Lease})
 		}
 	}

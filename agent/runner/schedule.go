@@ -395,6 +395,13 @@ func (r *Runner) works(lane wire.Lane) bool {
 	return false
 }
 
+// waits: what was due before is to be told first.
+func (s *scheduler) waits(l spool.Local) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.book.Waits(l.PolicyID, l.DueAt)
+}
+
 // gaveUp: a job that was begun here is gone, and nothing of it ran.
 func (s *scheduler) gaveUp(l spool.Local, a GiveUp) {
 	var notBefore time.Time

@@ -216,19 +216,65 @@ func TestAgentIsKilledAtEachStageOfALocalJob(t *testing.T) {
 // TestAdoptWhoseAnswerIsLostIsTheSameAgain: and of two that the server is too busy for, none is lost.
 func TestAdoptWhoseAnswerIsLostIsTheSameAgain(t *testing.T) {
 	s, m := start(t)
+	named := false
 	id, _ := m.learns(nil)
 	m.off()
 	m.boot()
 	m.waitFor("restic's end", func() bool { return m.read("state/jobs/"+id+"/result.json") != "" })
 	s.set(func() {
-		s.fault = func(name string, n int) fault { return fault{mute: name == "adopt" && n < 4} }
+		s.polls = nil
+		s.fault = func(name string, n int) fault { return fault{mute: name == "adopt" && !named} }
 	})
 	m.on()
+	m.waitFor("a poll that names the job", func() bool {
+		return s.is(func() bool {
+			named = slices.ContainsFunc(s.polls, func(q wire.PollQuery) bool {
+				return slices.ContainsFunc(q.Jobs, func(ref wire.JobRef) bool { return ref.ID == id && s.counts["adopt"] > 3 })
+			})
+			return named
+		})
+	})
 	j := m.jobAt(id)
 	m.settled(j)
 	m.wants(j, wire.StateSucceeded, "", 1)
-	if n := s.count("adopt"); n < 4 || len(s.adopted) != 1 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := s.counts["adopt"]; n < 4 || len(s.adopted) != 1 {
 		t.Errorf("got %d adopts, %d taken; want 4 and 1", n, len(s.adopted))
+	}
+	if !named {
+		t.Error("the job is in no poll while its adopt is out: the server would take it for lost")
+	}
+}
+
+// TestAdoptWaitsForWhatWasDueBefore: else the server would take that for accounted.
+func TestAdoptWaitsForWhatWasDueBefore(t *testing.T) {
+	s, m := start(t)
+	id, due := m.learns(nil)
+	m.begun(due)
+	m.book(func(book map[string]any) {
+		policy := book["policies"].([]any)[0].(map[string]any)
+		missed := map[string]any{"at": due.Add(-24 * time.Hour), "outcome": "missed", "why": "the machine was off"}
+		policy["open"] = append([]any{missed}, policy["open"].([]any)...)
+	})
+	j := s.jobOf(id, s.schedule.Policies[0])
+	j.offer.Delivery = 0
+	m.plant(j, onDisk{phase: wire.PhaseEnded, claim: spool.ClaimSupervisor, ledger: true, lines: 2, result: true,
+		local: &spool.Local{PolicyID: testPolicy, PolicyVersion: 3, DueAt: due}})
+	s.set(func() {
+		s.calls = nil
+		s.fault = func(name string, n int) fault { return fault{lose: name == "ticks" && n < 5} }
+	})
+	m.boot()
+	m.settled(m.jobAt(id))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ticks, adopt := slices.Index(s.calls, "ticks"), slices.Index(s.calls, "adopt"); ticks < 0 || adopt < ticks || len(s.ticks) == 0 || !s.ticks[0].DueAt.Equal(due.Add(-24*time.Hour)) {
+		t.Errorf("got calls %v and ticks %+v, want what was missed told before the adopt", s.calls, s.ticks)
+	}
+	first := slices.IndexFunc(s.calls, func(c string) bool { return c == "adopt" })
+	if n := len(slices.DeleteFunc(slices.Clone(s.calls[:first]), func(c string) bool { return c != "ticks" })); n < 5 {
+		t.Errorf("the adopt went after %d requests of ticks, want 5: four were lost", n)
 	}
 }
 

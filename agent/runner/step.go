@@ -143,7 +143,8 @@ type State struct {
 	Done bool
 }
 
-// Silent reports whether nothing of the job may be said to the server: it began here and was not adopted yet.
+// Silent reports whether nothing of the job is sent to the server, and no drop and no cancel is heard: it began here and
+// was not adopted yet.
 func (s State) Silent() bool { return s.Local && !s.Adopted }
 
 // ran: restic may have run, or runs.
@@ -155,6 +156,10 @@ func (s State) ended() bool { return s.Result || s.Interrupted }
 // Occupies reports whether the job takes its lane at this host: until restic has ended and the server
 // has been told.
 func (s State) Occupies() bool { return !s.Done && s.Phase != wire.PhaseFinished }
+
+// Named reports whether polls and hellos name the job. While an adopt is out its answer may have been lost, so that the
+// server waits for a sign of life.
+func (s State) Named() bool { return !s.Silent() || s.Adopting }
 
 // Works reports whether restic runs, or may be about to.
 func (s State) Works() bool { return !s.Done && !s.ended() }
