@@ -15,6 +15,8 @@ const (
 	sealedFile  = "agent/spool/sealed.go"
 	claimFile   = "agent/supervise/claim.go"
 	virtualSide = "simulation/supervisor.go"
+	planRules   = "agent/planner/plan.go"
+	bookRules   = "agent/planner/book.go"
 )
 
 // All are the rules of docs/protocol.md that can be taken out.
@@ -94,7 +96,7 @@ var All = []Mutant{
 		"case s.Launched && !s.ended() && s.Claim == ClaimGone && s.Group:", "case false:"}}},
 	{Name: "drop-any-lease", Rule: "drop is obeyed for the present lease only",
 		Stays: "the server drops jobs whole, and an agent hears no answer to an older poll; it costs one comparison should either change", Edits: []Edit{{eventRules,
-			"if e.Lease != s.Lease || s.Orphan != \"\" {", "if s.Orphan != \"\" {"}}},
+			"if e.Lease != s.Lease || s.Orphan != \"\" || s.Silent() {", "if s.Orphan != \"\" || s.Silent() {"}}},
 
 	// Time.
 	{Name: "no-requeue", Rule: "what never started is queued again when its lease runs out", Edits: []Edit{{sweepRules,
@@ -143,6 +145,32 @@ var All = []Mutant{
 		"case s.Lists && !s.Listed, s.ran() && !s.LogSettled:", "case s.Lists && !s.Listed:"}}},
 	{Name: "cancel-any-phase", Rule: "a cancel of an accepted job ends it at once", Edits: []Edit{{sweepRules,
 		"\tcase j.State == wire.StateRunning:\n\t\tif j.CancelRequestedAt.IsZero() {", "\tcase j.Active():\n\t\tif j.CancelRequestedAt.IsZero() {"}}},
+
+	// Schedules.
+	{Name: "log-before-adopt", Rule: "nothing is said of a job begun here before its adopt is answered", Edits: []Edit{{stepRules,
+		"	if s.Silent() {\n\t\treturn s.advanceLocal(out, now, random)\n\t}\n\tif s.Resume {", "\tif s.Silent() && !s.ran() {\n\t\treturn s.advanceLocal(out, now, random)\n\t}\n\tif s.Resume {"}}},
+	{Name: "begin-unsaved", Rule: "the book is durable before a job begins here", Edits: []Edit{{planRules,
+		"if changed || len(begins) > 0 {", "if changed && len(begins) == 0 {"}}},
+	{Name: "run-all-open", Rule: "of several open due times the last alone is run", Edits: []Edit{{planRules,
+		"case i != last:", "case i != last && false:"}}},
+	{Name: "begin-at-once", Rule: "120 s are given to the server", Edits: []Edit{{planRules,
+		"return latest(latest(p.Open[n].At, p.Open[n].Seen).Add(f.wait()), p.NotBefore), true", "return latest(p.Open[n].At, p.NotBefore), true"}}},
+	{Name: "random-id", Rule: "a due time's job has the same id wherever it begins", Edits: []Edit{{"agent/runner/schedule.go",
+		"Offer: wire.Offer{JobID: id, Kind: b.Policy.Kind,", "Offer: wire.Offer{JobID: \"01920000-0000-7000-8000-\" + lease[:12], Kind: b.Policy.Kind,"}}},
+	{Name: "adopt-unordered", Rule: "an adopt waits for what was due before", Rare: true, Edits: []Edit{{bookRules,
+		"return p != nil && len(p.Open) > 0 && p.Open[0].At.Before(at)", "return false && p.Open[0].At.Before(at)"}}},
+	{Name: "tell-past-adopt", Rule: "what is due later waits for an adopt", Rare: true, Edits: []Edit{{planRules,
+		"|| f.Local[wire.TickJobID(p.ID, f.Host, d.At)] {", "{"}}},
+	{Name: "adopt-unnamed", Rule: "polls name a job whose adopt is out", Rare: true, Edits: []Edit{{stepRules,
+		"func (s State) Named() bool { return !s.Silent() || s.Adopting }", "func (s State) Named() bool { return !s.Silent() }"}}},
+	{Name: "adopt-unclaimed", Rule: "only what has a claim is adopted", Rare: true, Edits: []Edit{{stepRules,
+		"if !s.Adopting && (s.Claim != ClaimNone || s.Result) &&", "if !s.Adopting &&"}}},
+	{Name: "give-up-undecided", Rule: "nothing is given up before its claim is decided", Rare: true, Edits: []Edit{{stepRules,
+		"case s.Recovered && s.Nonce != \"\" && s.Claim == ClaimNone && !s.Abandoned:", "case false:"}}},
+	{Name: "missed-although-begun", Rule: "what was begun here is never called missed", Edits: []Edit{{planRules,
+		"if d.Outcome != \"\" || d.Begun {\n\t\t\tcontinue", "if d.Outcome != \"\" {\n\t\t\tcontinue"}}},
+	{Name: "forget-open", Rule: "another rhythm leaves open what was due by the old one", Rare: true, Edits: []Edit{{bookRules,
+		"\t\t\t\tknown.look(f)\n", ""}}},
 
 	// The log and the list.
 	{Name: "log-gap", Rule: "a gap is refused", Edits: []Edit{{logRules, "case q.FirstLine > l.NextLine:", "case false:"}}},
