@@ -202,7 +202,7 @@ func (s *server) checkArrow(was, j job.Job) {
 	if late := w.now - t.created; w.plan.calm && t.free && j.Delivery == 1 && j.State == wire.StateAccepted && late > 2*time.Second {
 		w.violate("J5", "nothing is in the way of %s, and it is accepted %s after it was queued", w.name(j.ID), late)
 	}
-	if j.State == wire.StateCanceled && len(t.cancels) == 0 && j.ErrorCode != wire.CodeHostRevoked {
+	if j.State == wire.StateCanceled && len(t.cancels) == 0 && !t.stoodFor && j.ErrorCode != wire.CodeHostRevoked {
 		w.violate("J4", "%s is canceled and nobody asked for it", w.name(j.ID))
 	}
 	if j.State == wire.StateLost && j.ErrorCode != wire.CodeHostRevoked && w.clock().Sub(j.HeardAt) < wire.LostAfter {
@@ -464,7 +464,7 @@ func (w *World) checkEnd() {
 		t := w.truth[id]
 		j, ok := w.server.jobs.Job(id)
 		if !ok {
-			if t.local && (len(t.runs) == 0 || w.odd(t.host) || w.revoked(t.host) || w.deadHost(t.host)) {
+			if t.local && (t.ahead || len(t.runs) == 0 || w.odd(t.host) || w.revoked(t.host) || w.deadHost(t.host)) {
 				continue // nothing of it ran, or nobody is there to tell
 			}
 			if !w.restored {

@@ -254,57 +254,45 @@ func (s *server) enter(id string, row tick) {
 
 // runDue queues the job of a due time, or finds one of the policy that has not begun.
 func (s *server) runDue(id, host, policyID string, due time.Time) (wire.Outcome, error) {
+	w := s.w
 	if _, there := s.jobs.Job(id); there {
 		return wire.OutcomeRun, nil
 	}
-	for other, row := range s.ticks {
-		if row.host == host && row.policy == policyID {
-			if j, ok := s.jobs.Job(other); ok && j.State == wire.StateQueued {
-				return wire.OutcomeCoalesced, nil
-			}
-		}
-	}
-	return wire.OutcomeRun, s.queue(id, host, policyID, due)
-}
-
-// queue makes the row of a due time's job.
-func (s *server) queue(id, host, policyID string, due time.Time) error {
-	w := s.w
-	w.nextID = id
-	_, _, err := s.jobs.Create(memory.Order{HostID: host, Kind: s.policy(policyID).Kind, Spec: fmt.Sprintf(`{"policy":%q,"due":%d}`, policyID, due.Unix()),
-		TimeLimit: time.Hour, TTL: wire.QueueTTL}, memory.Key{})
-	w.nextID = ""
-	if err != nil {
-		return err
-	}
+	p := s.policy(policyID)
+	_, created, err := s.jobs.Create(memory.Order{HostID: host, Kind: p.Kind, Spec: string(p.Spec), TimeLimit: time.Hour, TTL: wire.QueueTTL, PolicyID: policyID, ID: id}, memory.Key{})
 	s.audited = len(s.jobs.Trail()) // the scheduler's
-	w.asks(id, host, s.policy(policyID).Kind, true)
-	return nil
+	if err != nil {
+		return "", err
+	}
+	if !created {
+		return wire.OutcomeCoalesced, nil
+	}
+	w.asks(id, host, p.Kind, true)
+	return wire.OutcomeRun, nil
 }
 
-// adopt is fleet's: a job that was begun at the host is running from now on.
+// adopt is fleet's: a job that was begun at the host is running from now on, and stands for what is queued of its policy.
 func (s *server) adopt(host, id, lease string, q wire.AdoptRequest) (wire.Empty, error) {
 	w := s.w
-	if s.policy(q.PolicyID) == nil || id != wire.TickJobID(q.PolicyID, host, q.DueAt) {
-		return wire.Empty{}, fault.Invalidf("job: this is not the id of that due time")
-	}
-	j, ok := s.jobs.Job(id)
-	switch {
-	case ok && j.Lease == lease && j.StartNonce == q.StartNonce:
-		return wire.Empty{}, nil
-	case ok && j.State != wire.StateQueued:
-		return wire.Empty{}, fault.New(fault.Conflict, wire.ProblemJobGone, "it ended otherwise, or another delivery has it")
-	case !ok:
-		if err := s.queue(id, host, q.PolicyID, q.DueAt); err != nil {
-			return wire.Empty{}, err
+	if p := s.policy(q.PolicyID); p == nil || !p.isDue(host, q.DueAt) || q.DueAt.After(w.clock().Add(2*time.Minute)) {
+		if t := w.truth[id]; t != nil && q.DueAt.After(w.clock()) {
+			t.ahead = true
 		}
-		j, _ = s.jobs.Job(id)
+		return wire.Empty{}, fault.New(fault.Conflict, wire.ProblemJobGone, "this policy has never been due at this host then")
 	}
-	if _, err := s.jobs.Accept(host, id, wire.AcceptRequest{Lease: lease, Delivery: j.Delivery}); err != nil {
+	was, _ := s.jobs.Job(id)
+	queued := s.jobs.Jobs()
+	err := s.jobs.Adopt(host, id, lease, q)
+	s.audited = len(s.jobs.Trail())
+	is, _ := s.jobs.Job(id)
+	if err != nil || was.State == is.State {
 		return wire.Empty{}, err
 	}
-	if err := s.jobs.Start(host, id, lease, wire.StartRequest{StartNonce: q.StartNonce, RepositoryID: q.RepositoryID}); err != nil {
-		return wire.Empty{}, err
+	w.asks(id, host, is.Kind, true)
+	for _, o := range queued {
+		if now, _ := s.jobs.Job(o.ID); o.State == wire.StateQueued && now.State == wire.StateCanceled {
+			w.truth[o.ID].stoodFor = true
+		}
 	}
 	w.Counts.Adopted++
 	if t := w.truth[id]; t.adoptions > 0 && !w.restored {

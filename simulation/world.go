@@ -42,7 +42,6 @@ type World struct {
 	looked     map[string]tick
 	unassigned map[string]bool
 	wentAway   map[[2]string]bool
-	nextID     string // of the next job; empty: counted
 
 	tracing bool
 	// blindToClocks: no agent refuses anything by its clock, and no clock is set at the end of the faults.
@@ -185,9 +184,6 @@ func (w *World) hex() string {
 
 // id counts ids: of jobs, which are UUIDs, and marks.
 func (w *World) id() string {
-	if w.nextID != "" {
-		return w.nextID
-	}
 	w.ids++
 	return fmt.Sprintf("01900000-0000-7000-8000-%012x", w.ids)
 }
@@ -237,6 +233,8 @@ type truth struct {
 	free      bool // it could run at once when it was queued
 	local     bool // a host began it by itself
 	adoptions int
+	stoodFor  bool // another one of its policy stands for it
+	ahead     bool // a wrong clock began it before its time: the server does not take it
 }
 
 // run is one execution of restic.

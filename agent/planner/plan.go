@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	// LocalAfter is how long after a due time, or after it was first seen, the server's answer is waited for.
+	// LocalAfter is how long after a due time, or after it was first seen, the server's answer is waited for; after the
+	// oldest of several, while there is none.
 	LocalAfter = 120 * time.Second
 	// catchUpAfter is how much later than that a run counts as caught up.
 	catchUpAfter = time.Minute
@@ -238,7 +239,20 @@ func (p *Policy) localAt(f Facts) (time.Time, bool) {
 	if n < 0 || p.Open[n].Begun {
 		return time.Time{}, false
 	}
-	return latest(latest(p.Open[n].At, p.Open[n].Seen).Add(f.wait()), p.NotBefore), true
+	return latest(latest(p.waitedSince(n, f).Add(f.wait()), p.Open[n].At), p.NotBefore), true
+}
+
+// waitedSince is when the wait for an answer about the newest due time began. While the server does not answer, that
+// is when the oldest one came up that was let go for it: else a policy that is due more often than every two minutes
+// would wait for ever, each due time for its own.
+func (p *Policy) waitedSince(n int, f Facts) time.Time {
+	since := latest(p.Open[n].At, p.Open[n].Seen)
+	for n--; n >= 0 && !f.Answers && !p.Open[n].Begun; n-- {
+		if t := latest(p.Open[n].At, p.Open[n].Seen); t.Before(since) {
+			since = t
+		}
+	}
+	return since
 }
 
 // ticks are what to ask and to tell now. What comes after a job that the server has not adopted yet waits for it:

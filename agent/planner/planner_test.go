@@ -163,6 +163,22 @@ func TestWithoutAnAnswerFor120SecondsTheJobBeginsHere(t *testing.T) {
 	}
 }
 
+// TestAPolicyThatIsDueEachMinuteDoesNotWaitForEver: the wait is for the server, not of each due time anew.
+func TestAPolicyThatIsDueEachMinuteDoesNotWaitForEver(t *testing.T) {
+	r := newRig(t, func(p *wire.ScheduledPolicy) { p.Cron, p.AccountedUntil = "1m", hours(1) })
+	r.f.Now = hours(1)
+	r.away()
+	r.expect(hours(1).Add(time.Minute), "")
+	r.expect(hours(1).Add(2*time.Minute), "")
+	r.expect(hours(1).Add(3*time.Minute-time.Second), "")
+	r.expect(hours(1).Add(3*time.Minute), "begin 01:03")
+	r.expect(hours(1).Add(4*time.Minute), "")
+	r.expect(hours(1).Add(5*time.Minute), "")
+	r.expect(hours(1).Add(6*time.Minute), "begin 01:06")
+	r.back()
+	r.expect(hours(1).Add(7*time.Minute), "missed 01:01, missed 01:02, ask 01:03, missed 01:04, missed 01:05, ask 01:06, ask 01:07")
+}
+
 // TestAnAskThatHangsHoldsNothingUp: the server took the request and says nothing.
 func TestAnAskThatHangsHoldsNothingUp(t *testing.T) {
 	r := newRig(t)
