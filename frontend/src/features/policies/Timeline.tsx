@@ -113,15 +113,12 @@ export function Line({ snapshots }: { snapshots: readonly Judged[] }) {
 	);
 }
 
+/** More rows than anybody reads; the line has all of them. */
+const listed = 200;
+
 function List({ snapshots }: { snapshots: readonly Judged[] }) {
 	return (
-		// biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, and has to by the keyboard too
-		<section
-			aria-label="Snapshots one by one"
-			tabIndex={0}
-			className={rows.scroll}
-			style={{ maxHeight: 320, overflow: "auto" }}
-		>
+		<div className={rows.scroll}>
 			<table className={rows.rows}>
 				<thead>
 					<tr>
@@ -131,7 +128,7 @@ function List({ snapshots }: { snapshots: readonly Judged[] }) {
 					</tr>
 				</thead>
 				<tbody>
-					{snapshots.map((s) => (
+					{snapshots.slice(0, listed).map((s) => (
 						<tr key={s.id}>
 							<td>{exact(s.time)}</td>
 							<td className="rm-mono">{s.short_id}</td>
@@ -148,6 +145,7 @@ function List({ snapshots }: { snapshots: readonly Judged[] }) {
 					))}
 				</tbody>
 			</table>
-		</section>
+			{snapshots.length > listed && <p>and {count(snapshots.length - listed)} more</p>}
+		</div>
 	);
 }
