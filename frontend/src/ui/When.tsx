@@ -76,7 +76,7 @@ export function When({ label, cron, set, error }: Props) {
 									key={w.day}
 									type="button"
 									aria-pressed={on}
-									aria-label={w.long}
+									title={w.long}
 									onClick={() => {
 										const days = on ? rhythm.days.filter((d) => d !== w.day) : [...rhythm.days, w.day];
 										// The last day stays: a week without one would be every day.
