@@ -28,6 +28,6 @@ it("counts what is due by the hour, from the present one on", () => {
 });
 
 it("says a day in words", () => {
-	expect(dayWords(day)).toBe("Thu, 26 Nov: 12 succeeded, 2 missed, 1 failed");
-	expect(dayWords({ ...day, succeeded: 0, failed: 0, missed: 0 })).toBe("Thu, 26 Nov: nothing");
+	expect(dayWords(day)).toBe("Thu 26 Nov: 12 succeeded, 2 missed, 1 failed");
+	expect(dayWords({ ...day, succeeded: 0, failed: 0, missed: 0 })).toBe("Thu 26 Nov: nothing");
 });

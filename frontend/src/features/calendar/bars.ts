@@ -68,7 +68,7 @@ const dayFormat = new Intl.DateTimeFormat("en-GB", {
 	timeZone: "UTC",
 });
 
-/** Fri, 27 Nov: 12 succeeded, 1 failed */
+/** Fri 27 Nov: 12 succeeded, 1 failed */
 export function dayWords(d: Day): string {
 	const some = parts.filter((p) => d[p.key] > 0).map((p) => `${d[p.key]} ${p.name}`);
 	return `${dayFormat.format(at(d.date))}: ${some.length > 0 ? some.reverse().join(", ") : "nothing"}`;
