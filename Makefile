@@ -103,7 +103,7 @@ mutants:
 	@go run ./simulation/cmd/mutants -seeds $(SEEDS) $(if $(ONLY),-only '$(ONLY)') -write docs/simulation.md
 
 e2e: build faultbin
-	$(WITH) && tools/postgres with bash -ec 'go test -race -count=1 -timeout 60m ./server/e2e/...; $(PLANS)'
+	$(WITH) && tools/postgres with bash -ec 'go test -race -count=1 -timeout 60m -parallel 4 ./server/e2e/...; $(PLANS)'
 
 # The dashboard in Debian's Chromium, on both databases; pictures of what was seen lie in frontend/shots.
 browser: build faultbin demobin
@@ -114,11 +114,11 @@ ROWS ?=
 faults: build faultbin
 	$(WITH) && export RESTIC_MANAGER_FAULTS=full RESTIC_MANAGER_FAULT_TABLE=$(CURDIR)/bin/faults.md && rm -f bin/faults.md && \
 		go test -tags failpoint ./shared/failpoint && \
-		{ tools/postgres with go test -count=1 -timeout 90m -run '^Test(Fault|Hostile|AHostile|SignIns).*$(ROWS)' ./server/e2e; code=$$?; cat bin/faults.md; exit $$code; }
+		{ tools/postgres with go test -count=1 -timeout 90m -parallel 6 -run '^Test(Fault|Hostile|AHostile|SignIns).*$(ROWS)' ./server/e2e; code=$$?; cat bin/faults.md; exit $$code; }
 
 test: check build faultbin demobin
 	cd frontend && npm test --silent
-	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); go test -tags failpoint ./shared/failpoint; $(SIMULATION); go test -race -count=1 -timeout 60m ./server/e2e/...; $(PLANS); npm --prefix frontend run --silent browser'
+	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); go test -tags failpoint ./shared/failpoint; $(SIMULATION); go test -race -count=1 -timeout 60m -parallel 4 ./server/e2e/...; $(PLANS); npm --prefix frontend run --silent browser'
 
 # N: how often each benchmark is run. ONLY: which lines of docs/benchmarks.md, for example ONLY=1,2,10.
 N    ?= 5

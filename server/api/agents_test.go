@@ -306,6 +306,9 @@ func TestWithoutItsDatabaseTheServerAsksToComeAgain(t *testing.T) {
 			switch row.ID {
 			case "nextCommand":
 				q.path = a.pollPath(0)
+			case "adoptJob":
+				due := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC) // as the body says
+				q.path = strings.Replace(q.path, j.id, wire.TickJobID(nobody, a.id, due), 1)
 			case "appendLog":
 				q.path += "?" + wire.LogQuery{FirstLine: 1, Lines: 1, SumBefore: sha("")}.Encode()
 				q.body = string(records(1))
@@ -336,7 +339,7 @@ var wellFormed = map[string]string{
 	"revealRepository": `{"current_password":"` + goodSecret + `"}`, "makeRecoveryKit": `{"passphrase":"twelve and more","current_password":"` + goodSecret + `"}`,
 	"createAPIKey": `{"name":"k","role":"viewer"}`, "adoptSnapshots": `{"repository_id":"` + sha("r") + `"}`, "unfreezeRepository": `{"repository_id":"` + sha("r") + `"}`,
 	"maintainRepository": `{"repository_id":"` + sha("r") + `","kind":"check"}`, "previewRetention": `{"host_id":"` + nobody + `","keep":{"daily":7}}`,
-	"recordTicks": `{"ticks":[]}`, "adoptJob": `{"policy_id":"` + nobody + `","due_at":"2026-11-24T00:00:00Z","kind":"backup","spec":{"paths":["/a"]},"start_nonce":"0123456789abcdef0123456789abcdef","repository":"local"}`,
+	"recordTicks": `{"ticks":[{"policy_id":"` + nobody + `","due_at":"2026-11-24T00:00:00Z"}]}`, "adoptJob": `{"policy_id":"` + nobody + `","due_at":"2026-11-24T00:00:00Z","kind":"backup","spec":{"paths":["/a"]},"start_nonce":"0123456789abcdef0123456789abcdef","repository":"local"}`,
 	"createPolicy": policyBody("x"), "putPolicy": strings.Replace(policyBody("x"), `{`, `{"enabled":true,"version":1,`, 1), "runPolicy": `{}`, "planPolicy": policyBody("planned"),
 	"previewSchedule": `{"cron":"30 2 * * *","zone":"Europe/Berlin"}`,
 	"enroll":          `{"token":"rme_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","agent_token_sha256":"` + sha("x") + `","hostname":"h","os":"linux","arch":"amd64","agent_version":"1","protocol_version":1}`,

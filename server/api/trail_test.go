@@ -115,8 +115,6 @@ var changesOfTheWorld = map[string]changing{
 	"unfreezeRepository": {action: "retention.unfreeze", target: "repository:", topics: []string{"repositories"}},
 	"approveRemoval":     {action: "removal.approve", target: "removal:", topics: []string{"repositories", "jobs"}},
 	"refuseRemoval":      {action: "removal.refuse", target: "removal:", topics: []string{"repositories"}},
-	"createPolicy":       {action: "policy.create", target: "policy:"}, "putPolicy": {action: "policy.update", target: "policy:"}, "deletePolicy": {action: "policy.delete", target: "policy:"},
-	"runPolicy": {action: "policy.run", target: "policy:"},
 }
 
 // prepared is a host with a clone alarm, a list of snapshots and a queued job.
