@@ -88,8 +88,9 @@ unit: build
 	$(WITH) && tools/postgres with go test -race -timeout 20m $(UNIT)
 	$(SIMULATION)
 
-# One goroutine a history: the race detector has nothing to look for there, and costs five times the time.
-SIMULATION = go test ./simulation/...
+# One goroutine a history: the race detector has nothing to look for there, and costs five times the time. So it is with
+# the pure rules of due times and retention: under the race detector they have no tests.
+SIMULATION = go test ./simulation/... ./schedule/... ./server/retention/... ./agent/planner/...
 
 # A hundred thousand rows by one goroutine: the same holds. Under the race detector these have no tests.
 PLANS = go test -count=1 -timeout 20m ./server/e2e/demo/... ./server/e2e/plans
