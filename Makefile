@@ -104,7 +104,7 @@ mutants:
 	@go run ./simulation/cmd/mutants -seeds $(SEEDS) $(if $(ONLY),-only '$(ONLY)') -write docs/simulation.md
 
 e2e: build faultbin
-	$(WITH) && tools/postgres with bash -ec 'go test -race -count=1 -timeout 60m -parallel 4 ./server/e2e/...; $(PLANS)'
+	$(WITH) && tools/postgres with bash -ec 'go test -race -count=1 -timeout 60m -parallel 6 ./server/e2e/...; $(PLANS)'
 
 # The dashboard in Debian's Chromium, on both databases; pictures of what was seen lie in frontend/shots.
 browser: build faultbin demobin
@@ -125,7 +125,7 @@ faults: build faultbin
 
 test: check build faultbin demobin
 	cd frontend && npm test --silent
-	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); go test -tags failpoint ./shared/failpoint; $(SIMULATION); go test -race -count=1 -timeout 60m -parallel 4 ./server/e2e/...; $(PLANS); npm --prefix frontend run --silent browser'
+	$(WITH) && tools/postgres with bash -ec 'go test -race -timeout 20m $(UNIT); go test -tags failpoint ./shared/failpoint; $(SIMULATION); go test -race -count=1 -timeout 60m -parallel 6 ./server/e2e/...; $(PLANS); npm --prefix frontend run --silent browser'
 
 # N: how often each benchmark is run. ONLY: which lines of docs/benchmarks.md, for example ONLY=1,2,10.
 N    ?= 5
