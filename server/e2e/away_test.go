@@ -32,6 +32,7 @@ func (s *server) ticks(policy string) []tick {
 // TestAPolicyHoldsWhileTheServerIsAway: a repository and a policy from the server; its due times run while the server is
 // there and while it is not, each once, and all of it is told afterwards.
 func TestAPolicyHoldsWhileTheServerIsAway(t *testing.T) {
+	t.Parallel()
 	for _, v := range []variant{{"sqlite", "0.18.0"}, {"postgres", "0.14.0"}} {
 		t.Run(v.String(), func(t *testing.T) {
 			t.Parallel()

@@ -61,8 +61,9 @@ var (
 	restics   = []string{"0.14.0", "0.18.0"}
 )
 
-// each runs the test for every database and restic version.
+// each runs the test for every database and restic version, beside other tests.
 func each(t *testing.T, test func(t *testing.T, v variant)) {
+	t.Parallel()
 	for _, db := range databases {
 		for _, r := range restics {
 			v := variant{db, r}

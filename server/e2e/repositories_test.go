@@ -84,6 +84,7 @@ func (s *storage) came() []string {
 // A repository set up once is used by machines and looked at by the runner: with the credentials that each is to have,
 // and with its own repository what it was.
 func TestARepositoryOfManyAndItsRunner(t *testing.T) {
+	t.Parallel()
 	for _, database := range databases { // restic reads the login of a rest-server from its environment from 0.16.1 on
 		t.Run(database, func(t *testing.T) { t.Parallel(); repositoryOfMany(t, variant{database, "0.18.0"}) })
 	}

@@ -18,6 +18,7 @@ import (
 // What a policy does not keep is removed by the runner, from storage where the hosts' credentials remove nothing; a
 // snapshot that somebody with the password has written stops that until a person has looked, and pushes no good one out.
 func TestRetentionByTheRunner(t *testing.T) {
+	t.Parallel()
 	for _, database := range databases {
 		t.Run(database, func(t *testing.T) { t.Parallel(); retentionByTheRunner(t, variant{database, "0.18.0"}) })
 	}
