@@ -49,9 +49,11 @@ afterAll(async () => {
 	await rig.end();
 });
 
-/** What was asked for is there and drawn: no rows to come, no letters to load, nothing on its way in. */
+/** What was asked for is there and drawn: no rows to come, nothing of before in its place, no letters to load, nothing on its way in. */
 async function settled(page: Page) {
-	await page.waitForFunction(() => document.querySelector(".mantine-Skeleton-root, .mantine-Loader-root") === null);
+	await page.waitForFunction(
+		() => document.querySelector(".mantine-Skeleton-root, .mantine-Loader-root, [data-old]") === null,
+	);
 	await page.evaluate(async () => {
 		await document.fonts.ready;
 		const ends = (a: Animation) => Number.isFinite(Number(a.effect?.getComputedTiming().endTime));
