@@ -88,11 +88,19 @@ const watchedHost = async () => {
 	return `/hosts/${host?.id}?tab=policies`;
 };
 
-/** A key that opens a dialog. */
+/** A key that opens a dialog. On a busy machine the first press may come before the page takes keys: it is pressed again. */
 function opens(key: string): Prepare {
 	return async (page) => {
-		await page.keyboard.press(key);
-		await page.getByRole("dialog").first().waitFor();
+		const dialog = page.getByRole("dialog").first();
+		for (let tries = 0; tries < 5; tries++) {
+			await page.keyboard.press(key);
+			const there = await dialog.waitFor({ timeout: 8000 }).then(
+				() => true,
+				() => false,
+			);
+			if (there) return;
+		}
+		await dialog.waitFor({ timeout: 1000 });
 	};
 }
 
