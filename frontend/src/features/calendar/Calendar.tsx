@@ -49,7 +49,7 @@ function Past({ days }: { days: readonly Day[] }) {
 	const most = Math.max(1, ...days.map(totalOf));
 	return (
 		<>
-			<ol className={classes.bars}>
+			<ol className={`${classes.bars} ${classes.past}`}>
 				{days.map((d) => (
 					<li key={d.date}>
 						<Link
@@ -69,7 +69,7 @@ function Past({ days }: { days: readonly Day[] }) {
 					</li>
 				))}
 			</ol>
-			<div className={classes.axis} aria-hidden>
+			<div className={`${classes.axis} ${classes.past}`} aria-hidden>
 				{days.map((d, i) => (
 					<span key={d.date}>{(days.length - 1 - i) % 5 === 0 ? Number(d.date.slice(8)) : ""}</span>
 				))}
