@@ -38,8 +38,8 @@ export function Who({ form, set, error }: Props) {
 				error={error("hosts")}
 			>
 				<Stack gap={6} mt={6} mb={error("hosts") ? 6 : 0}>
-					<Radio value="all" label="All machines, also those that are added later" />
-					<Radio value="some" label="Those with labels, or by name" />
+					<Radio size="md" value="all" label="All machines, also those that are added later" />
+					<Radio size="md" value="some" label="Those with labels, or by name" />
 				</Stack>
 			</Radio.Group>
 			{!form.all && (
