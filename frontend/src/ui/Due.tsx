@@ -17,7 +17,7 @@ export function OutcomeBadge({ outcome }: { outcome: Tick["outcome"] }) {
 }
 
 /** The outcome of one due time and when that was; a link to its job where there is one. */
-export function LastDue({ tick }: { tick: Tick | undefined }) {
+function LastDue({ tick }: { tick: Tick | undefined }) {
 	if (!tick) return <span className={rows.muted}>none yet</span>;
 	return (
 		<span title={tick.why ? sentence(tick.why) : undefined}>
@@ -30,6 +30,37 @@ export function LastDue({ tick }: { tick: Tick | undefined }) {
 				<Ago at={tick.due_at} />
 			)}
 		</span>
+	);
+}
+
+interface Assignment {
+	why: string;
+	problem: string;
+	next_due_at?: string;
+	last_tick?: Tick;
+}
+
+/** The cells of a policy at a machine: why it applies, what is wrong, what is next, what was last. */
+export function AssignmentCells({ of: a }: { of: Assignment }) {
+	return (
+		<>
+			<td>
+				<Foreign>{a.why}</Foreign>
+			</td>
+			<td data-line>
+				{a.problem && (
+					<>
+						<Badge tone="bad">Cannot run</Badge> <Foreign>{sentence(a.problem)}</Foreign>
+					</>
+				)}
+			</td>
+			<td data-name="next">
+				<Ago at={a.next_due_at} never="–" />
+			</td>
+			<td>
+				<LastDue tick={a.last_tick} />
+			</td>
+		</>
 	);
 }
 

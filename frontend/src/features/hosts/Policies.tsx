@@ -2,10 +2,9 @@ import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { type HostPolicies, hostPoliciesQuery, ticksQuery } from "../../api/policies";
 import type { Host } from "../../api/types";
-import { sentence, type Tone } from "../../lib/words";
-import { Ago } from "../../ui/Ago";
+import type { Tone } from "../../lib/words";
 import { Badge } from "../../ui/Badge";
-import { DueTimes, LastDue } from "../../ui/Due";
+import { AssignmentCells, DueTimes } from "../../ui/Due";
 import { Foreign } from "../../ui/Foreign";
 import { Note } from "../../ui/Note";
 import { Older } from "../../ui/Older";
@@ -114,24 +113,7 @@ function Applies({ data, host }: { data: HostPolicies; host: Host }) {
 									</Link>{" "}
 									{!p.policy.enabled && <Badge tone="idle">Off</Badge>}
 								</td>
-								<td>
-									<Foreign>{p.why}</Foreign>
-								</td>
-								<td data-line>
-									{p.problem ? (
-										<>
-											<Badge tone="bad">Cannot run</Badge> <Foreign>{sentence(p.problem)}</Foreign>
-										</>
-									) : (
-										""
-									)}
-								</td>
-								<td data-name="next">
-									<Ago at={p.next_due_at} never="–" />
-								</td>
-								<td>
-									<LastDue tick={p.last_tick} />
-								</td>
+								<AssignmentCells of={p} />
 							</tr>
 						))}
 					</tbody>

@@ -25,7 +25,7 @@ import { useActions } from "../../ui/actions";
 import { Badge } from "../../ui/Badge";
 import { BarredButton, BarredItem } from "../../ui/Barred";
 import { Confirm } from "../../ui/Confirm";
-import { DueTimes, LastDue } from "../../ui/Due";
+import { AssignmentCells, DueTimes } from "../../ui/Due";
 import { Facts } from "../../ui/Facts";
 import { Foreign } from "../../ui/Foreign";
 import { FormEnd } from "../../ui/FormEnd";
@@ -307,24 +307,7 @@ function Machines({ id }: { id: string }) {
 														<Foreign>{h.name}</Foreign>
 													</Link>
 												</td>
-												<td>
-													<Foreign>{h.why}</Foreign>
-												</td>
-												<td data-line>
-													{h.problem ? (
-														<>
-															<Badge tone="bad">Cannot run</Badge> <Foreign>{sentence(h.problem)}</Foreign>
-														</>
-													) : (
-														""
-													)}
-												</td>
-												<td data-name="next">
-													<Ago at={h.next_due_at} never="–" />
-												</td>
-												<td>
-													<LastDue tick={h.last_tick} />
-												</td>
+												<AssignmentCells of={h} />
 											</tr>
 										))}
 								</tbody>
