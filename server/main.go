@@ -50,6 +50,9 @@ type commands struct {
 
 	Serve       serveCommand       `cmd:"" help:"Run the server until a signal."`
 	Migrate     migrateCommand     `cmd:"" help:"Look at the database's schema, or bring it up to date; serve does so by itself."`
+	Backup      backupCommand      `cmd:"" help:"Write all the server knows into one file, while it runs or not."`
+	Restore     restoreCommand     `cmd:"" help:"Read such a file into an empty database."`
+	DB          dbCommand          `cmd:"" name:"db" help:"Move the server's data from one database to another."`
 	User        userCommand        `cmd:"" help:"Add operators, list them, give them new passwords."`
 	Token       tokenCommand       `cmd:"" help:"Make tokens that enroll machines."`
 	ConfigShown configCommand      `cmd:"" name:"config" help:"Show the settings in force."`
