@@ -12,7 +12,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 export GOTOOLCHAIN := local
 export npm_config_omit_lockfile_registry_resolved := true
 
-.PHONY: help build pages browser run demo test check unit e2e simulate mutants faults faultbin demobin bench openapi fuzz clean
+.PHONY: help build pages browser run demo test check unit e2e simulate mutants faults compat faultbin demobin bench openapi fuzz clean
 
 help:
 	@echo "make run       build all, start server and agent here, make a demo repository, back up a folder"
@@ -22,6 +22,7 @@ help:
 	@echo "make faults    kills, losses and full disks on the real programs, and the table of what they did: ROWS=regexp"
 	@echo "make mutants   takes each rule out and counts the histories that notice: SEEDS=n each, ONLY=regexp"
 	@echo "make browser   the dashboard in Chromium against the real programs, with pictures in frontend/shots"
+	@echo "make compat    agents and servers of an earlier commit with those of now, and upgrades: OLDER=commit"
 	@echo "make bench     benchmarks, each with its baseline in the same run"
 	@echo "make build     static binaries in bin/, and in bin/agents/ the agents that the server hands out"
 	@echo "make check     formatting, vet, module boundaries"
@@ -110,6 +111,11 @@ mutants:
 e2e: build faultbin
 	$(WITH) && tools/postgres with bash -ec 'go test $(RACE) -count=1 -timeout 60m -parallel 6 ./server/e2e/...; $(PLANS)'
 
+# Older and newer programs together: the older ones are built from this repository's history (OLDER=commit).
+compat: build
+	tools/older
+	$(WITH) && tools/postgres with go test -tags compat -count=1 -timeout 60m -parallel 6 -run '^TestCompat' ./server/e2e
+
 # The dashboard in Debian's Chromium, on both databases; pictures of what was seen lie in frontend/shots.
 browser: build faultbin demobin
 	$(WITH) && tools/postgres with npm --prefix frontend run --silent browser
@@ -136,7 +142,7 @@ N    ?= 5
 ONLY ?=
 bench: build
 	@(cd tools/bench && GOWORK=off go vet . && GOWORK=off go test . && GOWORK=off go build -o ../../bin/bench .)
-	$(WITH) && tools/postgres with bin/bench -n $(N) -only '$(ONLY)'
+	$(WITH) && tools/postgres with bin/bench -n $(N) -only '$(ONLY)' -write $(if $(ONLY),bin,bench)/results.md
 
 FUZZTIME ?= 3m
 fuzz:

@@ -71,6 +71,10 @@ func number(row string) int {
 }
 
 func TestMain(m *testing.M) {
+	if cert := os.Getenv(bareServer); cert != "" {
+		fmt.Fprintln(os.Stderr, serveBare(cert))
+		os.Exit(1)
+	}
 	code := m.Run()
 	if path := os.Getenv("RESTIC_MANAGER_FAULT_TABLE"); path != "" && len(faultTable.rows) > 0 {
 		f, err := os.Create(path)

@@ -37,8 +37,12 @@ func tool(t testing.TB, variable, below string) string {
 	return p
 }
 
-// program is the path of one of ours: the one with failpoints when its environment arms them.
+// program is the path of one of ours: the one with failpoints when its environment arms them, or the one of an earlier
+// version when it says so.
 func program(t testing.TB, name string, env []string) string {
+	if slices.Contains(env, older) {
+		name = "older/" + name
+	}
 	if slices.ContainsFunc(env, arms) {
 		name = "failpoint/" + name
 	}
@@ -46,6 +50,9 @@ func program(t testing.TB, name string, env []string) string {
 }
 
 func arms(variable string) bool { return strings.HasPrefix(variable, failpoint.Variable+"=") }
+
+// older in a program's environment has it be the one that tools/older built.
+const older = "RESTIC_MANAGER_TEST_OLDER=1"
 
 func resticPath(t testing.TB, version string) string {
 	return tool(t, "RESTIC_MANAGER_TEST_TOOLS", "restic-"+version+"/restic")

@@ -26,17 +26,18 @@ import (
 func main() {
 	n := flag.Int("n", 5, "how often each benchmark is run; the table shows medians")
 	only := flag.String("only", "", "lines to measure, for example 1,2,10; empty: all")
+	write := flag.String("write", "", "file that takes the table as Markdown; empty: none")
 	verbose := flag.Bool("v", false, "show each benchmark's own output")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := bench(ctx, *n, *only, *verbose); err != nil {
+	if err := bench(ctx, *n, *only, *write, *verbose); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(ctx context.Context, n int, only string, verbose bool) error {
+func bench(ctx context.Context, n int, only, write string, verbose bool) error {
 	if n < 1 {
 		return fmt.Errorf("-n %d: give at least 1", n)
 	}
@@ -49,7 +50,8 @@ func bench(ctx context.Context, n int, only string, verbose bool) error {
 			return fmt.Errorf("%s is not set: run make bench", name)
 		}
 	}
-	fmt.Println(facts())
+	head := facts()
+	fmt.Println(head)
 	dir, err := os.MkdirTemp("", "restic-manager-bench.")
 	if err != nil {
 		return err
@@ -83,6 +85,11 @@ func bench(ctx context.Context, n int, only string, verbose bool) error {
 	}
 	table, missing := tabulate(all, lines)
 	fmt.Print(table)
+	if write != "" {
+		if err := record(write, head, n, table); err != nil {
+			return err
+		}
+	}
 	if len(missing) > 0 {
 		return fmt.Errorf("nothing was measured for %s", strings.Join(missing, ", "))
 	}
@@ -138,4 +145,13 @@ func (s suite) run(ctx context.Context, dir string, n int) ([]byte, error) {
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGTERM) }
 	c.WaitDelay = 10 * time.Second
 	return c.CombinedOutput()
+}
+
+// record writes what was measured, for people who read the tree.
+func record(name, head string, n int, table string) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	text := fmt.Sprintf("# Results of make bench\n\nWritten by it; docs/benchmarks.md tells what the lines are. Medians of %d.\n\n```\n%s\n\n%s```\n", n, head, table)
+	return os.WriteFile(name, []byte(text), 0o644)
 }

@@ -18,6 +18,10 @@ var suites = []suite{
 	{lines: []int{2}, dir: "server/api", bench: "^BenchmarkLog$/^sqlite$/^zstd$"},
 	{lines: []int{3}, dir: "server/api", bench: "^BenchmarkLogBytes$"},
 	{lines: []int{5}, dir: "server/api", bench: "^BenchmarkWaitingAgents$"},
+	{lines: []int{4}, dir: "server/e2e", bench: "^BenchmarkDispatch$"},
+	{lines: []int{6}, dir: "server/e2e", bench: "^BenchmarkIdleHerd$"},
+	{lines: []int{7}, dir: "server/e2e", bench: "^BenchmarkHerdReturns$"},
+	{lines: []int{11}, dir: "server/e2e", bench: "^BenchmarkPagesOfALargeFleet$", once: true},
 	{lines: []int{8}, dir: "server/fleet", bench: "^BenchmarkAccept$"},
 	{lines: []int{9}, dir: "server/fleet", bench: "^BenchmarkReplaceSnapshots$"},
 	{lines: []int{10}, dir: "server/e2e", bench: "^BenchmarkAgentAroundRestic$", once: true},
@@ -57,10 +61,22 @@ var rules = []rule{
 	{line: 3, measure: "bytes kept of a slow job's line / a row each", database: "PostgreSQL", name: at("LogBytes/postgres/slow-job"), metric: "ratio", goal: 0.15},
 	{line: 3, measure: "bytes kept of a slow job's line / a row each", database: "SQLite", name: at("LogBytes/sqlite/slow-job"), metric: "ratio", goal: 0.15},
 
+	{line: 4, measure: "from the order to the agent that waits among 10,000 (p99) / a bare POST and GET", database: "PostgreSQL", name: at("Dispatch/postgres"), metric: "ratio", goal: 3},
+	{line: 4, measure: "from the order to the agent that waits among 10,000 (p99) / a bare POST and GET", database: "SQLite", name: at("Dispatch/sqlite"), metric: "ratio", goal: 3},
+	{line: 4, measure: "more where the order went to another replica (p99)", database: "PostgreSQL", name: at("Dispatch/postgres"), metric: "other-replica-more-ms", goal: 1},
+
 	{line: 5, measure: "heap and stacks of a waiting agent, HTTP / a bare handler", name: at("WaitingAgents/http"), metric: "ratio", goal: 1.25},
 	{line: 5, measure: "heap and stacks of a waiting agent, TLS / a bare handler", name: at("WaitingAgents/https"), metric: "ratio", goal: 1.25},
 	{line: 5, measure: "resident memory of a waiting agent, HTTP / a bare handler", name: at("WaitingAgents/http"), metric: "rss-ratio", goal: 1.25},
 	{line: 5, measure: "resident memory of a waiting agent, TLS / a bare handler", name: at("WaitingAgents/https"), metric: "rss-ratio", goal: 1.25},
+
+	{line: 6, measure: "processor of 10,000 agents that wait, TLS / one core", database: "PostgreSQL", name: at("IdleHerd/postgres"), metric: "core-share", goal: 0.05},
+	{line: 6, measure: "processor of 10,000 agents that wait, TLS / one core", database: "SQLite", name: at("IdleHerd/sqlite"), metric: "core-share", goal: 0.05},
+
+	{line: 7, measure: "10,000 agents wait again after kill -9 and 2 s, TLS", database: "PostgreSQL", name: at("HerdReturns/postgres"), metric: "s", goal: 15},
+	{line: 7, measure: "10,000 agents wait again after kill -9 and 2 s, TLS", database: "SQLite", name: at("HerdReturns/sqlite"), metric: "s", goal: 15},
+	{line: 7, measure: "answers meanwhile that are neither 2xx nor 503", database: "PostgreSQL", name: at("HerdReturns/postgres"), metric: "other-answers"},
+	{line: 7, measure: "answers meanwhile that are neither 2xx nor 503", database: "SQLite", name: at("HerdReturns/sqlite"), metric: "other-answers"},
 
 	{line: 8, measure: "accepts, 1,000 repositories / one UPDATE … RETURNING", database: "PostgreSQL", name: at("Accept/postgres/repositories=1000"), metric: "ratio", atLeast: true, goal: 0.35},
 	{line: 8, measure: "accepts, 20 repositories / one UPDATE … RETURNING", database: "PostgreSQL", name: at("Accept/postgres/repositories=20"), metric: "ratio", reported: true},
@@ -78,4 +94,11 @@ var rules = []rule{
 	{line: 10, measure: "memory of agent and supervisor (PSS): one file of 2 GiB", name: at("AgentAroundRestic/one-2-GiB-file"), metric: "PSS-MiB", goal: 32},
 	{line: 10, measure: "set-up before restic runs: 20,000 small files", name: at("AgentAroundRestic/20000-small-files"), metric: "setup-s", goal: 0.5},
 	{line: 10, measure: "set-up before restic runs: one file of 2 GiB", name: at("AgentAroundRestic/one-2-GiB-file"), metric: "setup-s", goal: 0.5},
+
+	{line: 11, measure: "the fleet page at 10,000 hosts, 1,000,000 jobs (p99) / at a tenth", database: "PostgreSQL", name: at("PagesOfALargeFleet/postgres"), metric: "fleet-ratio", goal: 1.5},
+	{line: 11, measure: "a host's jobs at 10,000 hosts, 1,000,000 jobs (p99) / at a tenth", database: "PostgreSQL", name: at("PagesOfALargeFleet/postgres"), metric: "jobs-ratio", goal: 1.5},
+	{line: 11, measure: "a page of a 1,000,000-line log at 10,000 hosts, 1,000,000 jobs (p99) / at a tenth", database: "PostgreSQL", name: at("PagesOfALargeFleet/postgres"), metric: "log-ratio", goal: 1.5},
+	{line: 11, measure: "the fleet page at 10,000 hosts, 1,000,000 jobs (p99) / at a tenth", database: "SQLite", name: at("PagesOfALargeFleet/sqlite"), metric: "fleet-ratio", goal: 1.5},
+	{line: 11, measure: "a host's jobs at 10,000 hosts, 1,000,000 jobs (p99) / at a tenth", database: "SQLite", name: at("PagesOfALargeFleet/sqlite"), metric: "jobs-ratio", goal: 1.5},
+	{line: 11, measure: "a page of a 1,000,000-line log at 10,000 hosts, 1,000,000 jobs (p99) / at a tenth", database: "SQLite", name: at("PagesOfALargeFleet/sqlite"), metric: "log-ratio", goal: 1.5},
 }

@@ -72,17 +72,24 @@ func (r rule) spread(m map[string][]float64) string {
 	return number(slices.Min(low)) + "–" + number(slices.Max(high))
 }
 
-// beside are the two figures that a ratio was made of: a metric, and the same with "baseline-" before it. With a
-// prefix, of a second ratio, they carry it too.
+// beside are the two figures that a ratio was made of: a metric, and the same with "baseline-" before it. Those of a ratio
+// with a prefix carry it too.
 func beside(m map[string][]float64, prefix string) (ours, baseline string) {
 	for _, metric := range slices.Sorted(maps.Keys(m)) {
 		unit, ok := strings.CutPrefix(metric, "baseline-")
-		own := strings.HasPrefix(unit, "rss-")
-		if ok && len(m[unit]) > 0 && own == (prefix == "rss") {
+		if ok && len(m[unit]) > 0 && prefixOf(m, unit) == prefix {
 			return number(median(m[unit])) + " " + unitOf(unit), number(median(m[metric])) + " " + unitOf(unit)
 		}
 	}
 	return "", ""
+}
+
+// prefixOf tells of which ratio a metric is a part: rss of rss-B/agent where there is an rss-ratio.
+func prefixOf(m map[string][]float64, metric string) string {
+	if prefix, _, ok := strings.Cut(metric, "-"); ok && len(m[prefix+"-ratio"]) > 0 {
+		return prefix
+	}
+	return ""
 }
 
 // unitOf is the last part of a metric's name: MiB of PSS-MiB, lines/s of lines/s.
@@ -95,7 +102,7 @@ func (all results) rest(shown map[string]bool) string {
 		var words []string
 		for _, metric := range slices.Sorted(maps.Keys(all[name])) {
 			unit := strings.TrimPrefix(metric, "baseline-")
-			partOfRatio := len(all[name]["baseline-"+unit]) > 0 && (shown[name+" ratio"] || shown[name+" rss-ratio"])
+			partOfRatio := len(all[name]["baseline-"+unit]) > 0 && shown[name+" "+strings.TrimPrefix(prefixOf(all[name], unit)+"-ratio", "-")]
 			bound := strings.HasSuffix(metric, "-low") || strings.HasSuffix(metric, "-high")
 			if !shown[name+" "+metric] && !partOfRatio && !bound && metric != "ns/op" {
 				words = append(words, number(median(all[name][metric]))+" "+metric)
