@@ -133,11 +133,12 @@ func (j *job) take() (tagged, bool) {
 	return t, true
 }
 
-// run leads the job until its folder is gone or put aside, or ctx ends.
+// run leads the job until its folder is gone or put aside, or ctx ends. One that is about to begin then begins first: the
+// server may have granted its start, and nothing may run it after this process but its supervisor.
 func (j *job) run(ctx context.Context, first Event) {
 	defer close(j.done)
 	j.parent = ctx
-	j.ctx, j.cancel = context.WithCancel(ctx)
+	j.ctx, j.cancel = context.WithCancel(context.WithoutCancel(ctx)) // what leaving waits for is not to be cut off
 	defer j.helpers.Wait()
 	defer j.cancel()
 	j.step(first)
@@ -145,7 +146,12 @@ func (j *job) run(ctx context.Context, first Event) {
 	look, result := time.NewTicker(j.t.Look), time.NewTicker(j.t.Result)
 	defer look.Stop()
 	defer result.Stop()
+	stop, leaving := ctx.Done(), false
+	var late <-chan time.Time
 	for !j.current().Done {
+		if leaving && !j.current().Beginning() {
+			return
+		}
 		if t, ok := j.take(); ok {
 			switch t.from {
 			case nil:
@@ -157,7 +163,12 @@ func (j *job) run(ctx context.Context, first Event) {
 			continue
 		}
 		select {
-		case <-ctx.Done():
+		case <-stop:
+			stop, leaving = nil, true
+			leave := time.NewTimer(j.t.Leave)
+			defer leave.Stop()
+			late = leave.C
+		case <-late:
 			return
 		case <-j.wake:
 		case <-look.C:

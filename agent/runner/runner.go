@@ -73,6 +73,7 @@ type Timing struct {
 	Reap       time.Duration // how long a killed restic may stay in the process table before an unlock
 	Preflight  time.Duration // limit of a preflight
 	Grace      time.Duration // from SIGINT to SIGKILL
+	Leave      time.Duration // how long an agent that is to end waits for a job that begins
 	Local      time.Duration // how long after a due time the server's answer is waited for
 }
 
@@ -94,7 +95,7 @@ var DefaultTiming = Timing{
 	Look: 5 * time.Second, Result: 250 * time.Millisecond, Progress: time.Second, Flush: time.Second,
 	Ride: 2 * time.Second, Beat: 10 * time.Second, KeepAside: 30 * 24 * time.Hour,
 	Unlock: time.Minute, Reap: 15 * time.Second, Preflight: wire.PreflightLimit, Grace: wire.CancelGrace,
-	Local: planner.LocalAfter,
+	Leave: 10 * time.Second, Local: planner.LocalAfter,
 }
 
 // Fatal errors of Run, under ExitOnFatal alone.

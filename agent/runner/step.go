@@ -164,6 +164,9 @@ func (s State) Named() bool { return !s.Silent() || s.Adopting }
 // Works reports whether restic runs, or may be about to.
 func (s State) Works() bool { return !s.Done && !s.ended() }
 
+// Beginning reports whether a start was asked for and its supervisor does not run yet.
+func (s State) Beginning() bool { return !s.Done && (s.Doing == Starting || s.Doing == Launching) }
+
 // Watched reports whether the folder must be looked at every few seconds.
 func (s State) Watched() bool { return !s.Done && s.Launched && !s.ended() && s.Doing != EndingGroup }
 

@@ -119,6 +119,15 @@ func TestCompatAgentIsReplacedWhileItsJobRuns(t *testing.T) {
 				next := []string{"current", "older"}[round%2]
 				j := a.slowBackup(3000 + 37*round)
 				s.reaches(j.ID, time.Minute, wire.StateRunning)
+				if next == "current" {
+					// The older one leaves at any moment, also between a start that was granted and restic.
+					eventually(t, time.Minute, "restic works", func() error {
+						if p := s.job(j.ID).Progress; p == nil {
+							return fmt.Errorf("no progress")
+						}
+						return nil
+					})
+				}
 				if code := a.terminate(t, 30*time.Second); code != 0 {
 					t.Fatalf("round %d: the agent ended with %d", round, code)
 				}
