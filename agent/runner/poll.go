@@ -23,6 +23,7 @@ type poller struct {
 	next    time.Time // when to say hello again, although nobody asked
 	attempt int
 	hold    holdLimit
+	silent  map[string]bool // jobs that the server had not been told of when it was last asked
 }
 
 // poll introduces this process and then asks for orders until ctx ends.
@@ -185,8 +186,10 @@ func (p *poller) introduction(ctx context.Context) wire.HelloRequest {
 		id, _ := p.ids.known(location, p.now())
 		h.Repositories = append(h.Repositories, wire.RepositoryReport{Name: wire.RepositoryLocal, ID: id, Location: location})
 	}
+	p.silent = map[string]bool{}
 	for _, j := range p.all() {
 		s := j.current()
+		p.silent[s.ID] = s.Silent()
 		if !s.Named() {
 			continue
 		}
@@ -251,8 +254,10 @@ func (p *poller) query() wire.PollQuery {
 	free := p.free()
 	q := wire.PollQuery{Boot: p.boot.ID, Seq: p.seq, Mark: p.mark, FreeLong: free[wire.LaneLong], FreeShort: free[wire.LaneShort]}
 	busy := false
+	p.silent = map[string]bool{}
 	for _, j := range p.all() {
 		s := j.current()
+		p.silent[s.ID] = s.Silent()
 		busy = busy || s.Occupies()
 		if len(q.Jobs) < wire.MaxPollJobs && s.Named() {
 			q.Jobs = append(q.Jobs, wire.JobRef{ID: s.ID, Lease: s.Lease})
@@ -301,8 +306,10 @@ func (p *poller) configure(version string, s wire.Settings) {
 	}
 }
 
+// tell passes on what the server wants of a job. What it said before it was told of the job means nothing, also where
+// the adopt was answered meanwhile.
 func (p *poller) tell(id string, e Event) {
-	if j := p.job(id); j != nil {
+	if j := p.job(id); j != nil && !p.silent[id] {
 		j.report(e)
 	}
 }
