@@ -146,9 +146,7 @@ bench: build
 
 FUZZTIME ?= 3m
 fuzz:
-	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' $(MODULES) | xargs -n1 dirname | sort -u); do \
-		for f in $$(grep -rhoE '^func Fuzz[A-Za-z0-9_]+' $$p/*_test.go | awk '{print $$2}'); do \
-			echo "$$p $$f"; go test ./$$p -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) || exit 1; done; done
+	@FUZZTIME=$(FUZZTIME) tools/fuzz $(MODULES)
 
 openapi: build
 	bin/restic-manager openapi > frontend/openapi.json
