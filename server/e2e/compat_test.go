@@ -106,6 +106,19 @@ func TestCompatEveryPairOfVersionsDoesTwentyJobs(t *testing.T) {
 	}
 }
 
+// freshSlowBackup is of data that the repository does not hold yet, 6 MiB at 2 MiB a second.
+func (a *agent) freshSlowBackup(round int) job {
+	a.t.Helper()
+	source := filepath.Join(a.dir, "fresh")
+	if err := os.MkdirAll(source, 0o755); err != nil {
+		a.t.Fatal(err)
+	}
+	for i := range 12 {
+		writeRandom(a.t, filepath.Join(source, fmt.Sprint("part", i)), 512<<10, uint64(round*100+i))
+	}
+	return a.server.order(a.hostID, wire.KindBackup, map[string]any{"paths": []string{source}, "upload_limit_kib": 2048})
+}
+
 func TestCompatAgentIsReplacedWhileItsJobRuns(t *testing.T) {
 	t.Parallel()
 	for i, engine := range databasetest.Engines {
@@ -117,7 +130,7 @@ func TestCompatAgentIsReplacedWhileItsJobRuns(t *testing.T) {
 			for round := range 20 {
 				// Twenty upgrades; between them the older one is put back, which has to go well too.
 				next := []string{"current", "older"}[round%2]
-				j := a.slowBackup(3000 + 37*round)
+				j := a.freshSlowBackup(round)
 				s.reaches(j.ID, time.Minute, wire.StateRunning)
 				if next == "current" {
 					// The older one leaves at any moment, also between a start that was granted and restic.
