@@ -28,11 +28,15 @@ import (
 // herdSize is how many agents there are; RESTIC_MANAGER_BENCH_HERD is another number. Each takes a file of this process and
 // one of the server's.
 func herdSize(b *testing.B) int {
+	b.Helper()
 	n := 10_000
 	if v := os.Getenv("RESTIC_MANAGER_BENCH_HERD"); v != "" {
 		var err error
 		if n, err = strconv.Atoi(v); err != nil {
 			b.Fatal(err)
+		}
+		if n < 2*orders {
+			b.Fatalf("RESTIC_MANAGER_BENCH_HERD=%d: give %d at least, so that no agent gets two orders", n, 2*orders)
 		}
 	}
 	return n
