@@ -12,7 +12,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 export GOTOOLCHAIN := local
 export npm_config_omit_lockfile_registry_resolved := true
 
-.PHONY: help build pages browser run demo test check unit e2e simulate mutants faults compat faultbin demobin bench openapi fuzz clean
+.PHONY: help build packages pages browser run demo test check unit e2e simulate mutants faults compat faultbin demobin bench openapi fuzz clean
 
 help:
 	@echo "make run       build all, start server and agent here, make a demo repository, back up a folder"
@@ -25,6 +25,7 @@ help:
 	@echo "make compat    agents and servers of an earlier commit with those of now, and upgrades: OLDER=commit"
 	@echo "make bench     benchmarks, each with its baseline in the same run"
 	@echo "make build     static binaries in bin/, and in bin/agents/ the agents that the server hands out"
+	@echo "make packages  .deb and .rpm of server and agent for amd64 and arm64, in bin/packages"
 	@echo "make check     formatting, vet, module boundaries"
 	@echo "make fuzz      each fuzz target for FUZZTIME (3m)"
 	@echo "make openapi   write frontend/openapi.json from the code"
@@ -36,6 +37,14 @@ build: pages
 	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/agents/restic-manager-agent-linux-amd64 ./agent
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/agents/restic-manager-agent-linux-arm64 ./agent
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm GOARM=7 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/agents/restic-manager-agent-linux-armv7 ./agent
+
+# ARCHES: for which machines. SOURCE_DATE_EPOCH, the time of the commit: the same tree makes the same packages.
+ARCHES ?= amd64 arm64
+packages: build
+	for arch in $(ARCHES); do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -ldflags '$(LDFLAGS)' -o bin/restic-manager-linux-$$arch ./server || exit 1; done
+	cd tools/packages && GOWORK=off go build -o ../../bin/make-packages .
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} bin/make-packages -version '$(VERSION)' -arch '$(ARCHES)'
 
 # The dashboard, which the server embeds: its packages as the lock file names them, then its build.
 PAGES := $(shell find frontend/src frontend/public packaging/restic-manager-agent.service -type f 2>/dev/null)
@@ -71,13 +80,14 @@ demo: build demobin
 # Formatting, vet, and each module by itself: without the workspace a forbidden import does not build.
 check: frontend/node_modules/.package-lock.json
 	@test -z "$$(gofmt -l $(MODULES))" || { echo "not formatted:"; gofmt -l $(MODULES); exit 1; }
+	@test -z "$$(gofmt -l tools)" || { echo "not formatted:"; gofmt -l tools; exit 1; }
 	@for m in $(MODULES); do (cd $$m && GOWORK=off go build ./... && GOWORK=off go vet ./...) || exit 1; done
 	@(cd tools/lint && GOWORK=off go build -o ../../bin/lint .) && bin/lint
 	@cd frontend && npm run --silent check
 
 # What the tests stand on: Debian's PostgreSQL, both supported restic versions, systemd's checker, and the
 # shells and programs that the install script is tried with.
-WITH = tools/install 'postgresql:/usr/lib/postgresql/*/bin/postgres' systemd:systemd-analyze iproute2:ss procps:pgrep strace:strace \
+WITH = tools/install 'postgresql:/usr/lib/postgresql/*/bin/postgres' systemd:systemd-analyze rpm:rpm iproute2:ss procps:pgrep strace:strace \
 		shellcheck:shellcheck busybox:busybox curl:curl wget:wget dash:dash chromium:chromium fonts-dejavu-core:/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf && \
 	RESTIC_MANAGER_TEST_TOOLS=$$(tools/fetch-restic) && export RESTIC_MANAGER_TEST_TOOLS && \
 	RESTIC_MANAGER_TEST_BIN=$(CURDIR)/bin && export RESTIC_MANAGER_TEST_BIN
@@ -96,6 +106,9 @@ unit: build
 # One goroutine a history: the race detector has nothing to look for there, and costs five times the time. So it is with
 # the pure rules of due times and retention: under the race detector they have no tests.
 SIMULATION = go test ./simulation/... ./schedule/... ./server/retention/... ./agent/planner/...
+
+# Both kinds of packages, installed, upgraded and removed in a small Debian of their own; as root.
+PACKAGES = (cd tools/packages && GOWORK=off go vet . && GOWORK=off go test -count=1 .)
 
 # A hundred thousand rows by one goroutine: the same holds. Under the race detector these have no tests.
 PLANS = go test -count=1 -timeout 20m ./server/e2e/demo/... ./server/e2e/plans
@@ -135,7 +148,7 @@ faults: build faultbin
 
 test: check build faultbin demobin
 	cd frontend && npm test --silent
-	$(WITH) && tools/postgres with bash -ec 'go test $(RACE) -timeout 20m $(UNIT); go test -tags failpoint ./shared/failpoint; $(SIMULATION); go test $(RACE) -count=1 -timeout 60m -parallel 6 ./server/e2e/...; $(PLANS); npm --prefix frontend run --silent browser'
+	$(WITH) && tools/postgres with bash -ec 'go test $(RACE) -timeout 20m $(UNIT); go test -tags failpoint ./shared/failpoint; $(SIMULATION); $(PACKAGES); go test $(RACE) -count=1 -timeout 60m -parallel 6 ./server/e2e/...; $(PLANS); npm --prefix frontend run --silent browser'
 
 # N: how often each benchmark is run. ONLY: which lines of docs/benchmarks.md, for example ONLY=1,2,10.
 N    ?= 5
