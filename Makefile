@@ -86,9 +86,9 @@ check: frontend/node_modules/.package-lock.json
 	@cd frontend && npm run --silent check
 
 # What the tests stand on: Debian's PostgreSQL, both supported restic versions, systemd's checker, and the
-# shells and programs that the install script is tried with.
+# shells and programs that the install script is tried with, and the proxies.
 WITH = tools/install 'postgresql:/usr/lib/postgresql/*/bin/postgres' systemd:systemd-analyze rpm:rpm iproute2:ss procps:pgrep strace:strace \
-		shellcheck:shellcheck busybox:busybox curl:curl wget:wget dash:dash chromium:chromium fonts-dejavu-core:/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf && \
+		shellcheck:shellcheck busybox:busybox curl:curl wget:wget dash:dash nginx:nginx caddy:caddy haproxy:haproxy chromium:chromium fonts-dejavu-core:/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf && \
 	RESTIC_MANAGER_TEST_TOOLS=$$(tools/fetch-restic) && export RESTIC_MANAGER_TEST_TOOLS && \
 	RESTIC_MANAGER_TEST_BIN=$(CURDIR)/bin && export RESTIC_MANAGER_TEST_BIN
 
