@@ -5,8 +5,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"regexp"
+	"strings"
 
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -19,7 +22,7 @@ func main() {
 	for _, f := range []string{"packaging/server.Dockerfile", "packaging/agent.Dockerfile"} {
 		bad += dockerfile(f)
 	}
-	for _, profiles := range [][]string{nil, {"postgres"}, {"agent"}, {"postgres", "agent"}} {
+	for _, profiles := range [][]string{nil, {"postgres"}, {"proxy"}, {"agent"}, {"postgres", "proxy", "agent"}} {
 		bad += compose(profiles)
 	}
 	if bad > 0 {
@@ -51,8 +54,15 @@ func dockerfile(name string) (bad int) {
 		complain("%v", err)
 		return bad
 	}
-	// Every file that COPY takes from the tree is there.
+	// Every file that COPY takes from the tree is there, and the images have the tree's versions of Go and Node.
 	for _, stage := range stages {
+		for image, want := range map[string]string{"golang": `^go ([0-9]+\.[0-9]+)`, "node": `"node": ">=([0-9]+)`} {
+			if rest, ok := strings.CutPrefix(stage.BaseName, image+":"); ok {
+				if version, err := asked(want); err != nil || rest != version && !strings.HasPrefix(rest, version+"-") {
+					complain("FROM %s: the tree wants %s (%v)", stage.BaseName, version, err)
+				}
+			}
+		}
 		for _, c := range stage.Commands {
 			if cp, ok := c.(*instructions.CopyCommand); ok && cp.From == "" {
 				for _, p := range cp.SourcePaths {
@@ -64,6 +74,20 @@ func dockerfile(name string) (bad int) {
 		}
 	}
 	return bad
+}
+
+// asked is the version that go.work or frontend/package.json names.
+func asked(pattern string) (string, error) {
+	for _, file := range []string{"go.work", "frontend/package.json"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		if m := regexp.MustCompile("(?m)" + pattern).FindSubmatch(text); m != nil {
+			return string(m[1]), nil
+		}
+	}
+	return "", errors.New("no version is named")
 }
 
 func compose(profiles []string) int {
