@@ -55,7 +55,7 @@ var reverses = map[string]reverse{
 			if os.Geteuid() == 0 {
 				user = "user root;" // its workers write below the test's folder
 			}
-			put(t, filepath.Join(dir, "main.conf"), fmt.Sprintf(`%s
+			putText(t, filepath.Join(dir, "main.conf"), fmt.Sprintf(`%s
 daemon off;
 pid %[2]s/nginx.pid;
 error_log %[2]s/error.log;
@@ -72,7 +72,7 @@ http {
 `, user, dir, sample))
 			return []string{found(t, "nginx"), "-e", filepath.Join(dir, "error.log"), "-c", filepath.Join(dir, "main.conf")}
 		},
-		reload: func(t *testing.T, p *process, _, _ string) { signal(t, p, syscall.SIGHUP) },
+		reload: func(t *testing.T, p *process, _, _ string) { sendSignal(t, p, syscall.SIGHUP) },
 	},
 	"caddy": {
 		sample: "Caddyfile",
@@ -100,10 +100,10 @@ http {
 		},
 		anchor: "default_backend restic_manager", mark: "http-response set-header X-Reloaded yes",
 		around: func(t *testing.T, dir, sample string) []string {
-			both := read(t, filepath.Join(dir, "tls.crt")) + read(t, filepath.Join(dir, "tls.key"))
-			put(t, filepath.Join(dir, "both.pem"), both)
+			both := textOf(t, filepath.Join(dir, "tls.crt")) + textOf(t, filepath.Join(dir, "tls.key"))
+			putText(t, filepath.Join(dir, "both.pem"), both)
 			// As Debian's own has it, whose limits are shorter than the sample's.
-			put(t, filepath.Join(dir, "main.cfg"), fmt.Sprintf(`global
+			putText(t, filepath.Join(dir, "main.cfg"), fmt.Sprintf(`global
 	stats socket %s/admin.sock mode 660 level admin expose-fd listeners
 	maxconn 4096
 defaults
@@ -114,18 +114,18 @@ defaults
 `, dir))
 			return []string{found(t, "haproxy"), "-W", "-f", filepath.Join(dir, "main.cfg"), "-f", sample}
 		},
-		reload: func(t *testing.T, p *process, _, _ string) { signal(t, p, syscall.SIGUSR2) },
+		reload: func(t *testing.T, p *process, _, _ string) { sendSignal(t, p, syscall.SIGUSR2) },
 	},
 }
 
-func put(t testing.TB, path, text string) {
+func putText(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func read(t testing.TB, path string) string {
+func textOf(t testing.TB, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -134,7 +134,7 @@ func read(t testing.TB, path string) string {
 	return string(b)
 }
 
-func signal(t testing.TB, p *process, s syscall.Signal) {
+func sendSignal(t testing.TB, p *process, s syscall.Signal) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(s); err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func workThrough(t *testing.T, r reverse) {
 	dir := t.TempDir()
 	selfSigned(t, dir)
 	address := freeAddress(t)
-	text := read(t, filepath.Join("..", "..", "packaging", "proxies", r.sample))
+	text := textOf(t, filepath.Join("..", "..", "packaging", "proxies", r.sample))
 	for there, stead := range r.places {
 		if !strings.Contains(text, there) {
 			t.Fatalf("%s has no %q any more", r.sample, there)
@@ -168,7 +168,7 @@ func workThrough(t *testing.T, r reverse) {
 		text = strings.Replace(text, there, strings.NewReplacer("PROXY", address, "SERVER", s.listen, "DIR", dir).Replace(stead), 1)
 	}
 	sample := filepath.Join(dir, r.sample)
-	put(t, sample, text)
+	putText(t, sample, text)
 	command := r.around(t, dir, sample)
 	proxy := startProcess(t, filepath.Join(dir, "proxy.log"), nil, command[0], command[1:]...)
 	t.Cleanup(func() {
@@ -177,7 +177,7 @@ func workThrough(t *testing.T, r reverse) {
 		}
 	})
 	f := &fronted{t: t, s: s, url: "https://" + address, ca: filepath.Join(dir, "tls.crt"), reloaded: make(chan struct{}), done: map[string]int{}}
-	f.http = from(2)
+	f.http = comingFrom(2)
 	t.Cleanup(f.http.CloseIdleConnections)
 	eventually(t, 20*time.Second, "the proxy answers", func() error {
 		answer, err := f.ask("GET", "/readyz", nil)
@@ -218,7 +218,7 @@ func workThrough(t *testing.T, r reverse) {
 		}
 		return nil
 	})
-	put(t, sample, strings.Replace(text, r.anchor, r.anchor+"\n\t\t"+r.mark, 1))
+	putText(t, sample, strings.Replace(text, r.anchor, r.anchor+"\n\t\t"+r.mark, 1))
 	r.reload(t, proxy, dir, sample)
 	close(f.reloaded)
 	eventually(t, 20*time.Second, "the proxy has its new configuration", func() error {
@@ -265,7 +265,7 @@ func workThrough(t *testing.T, r reverse) {
 func newServerBehind(t testing.TB) *server {
 	t.Helper()
 	dir := t.TempDir()
-	s := &server{t: t, dir: dir, logFile: filepath.Join(dir, "server.log"), listen: freeAddress(t), http: from(3),
+	s := &server{t: t, dir: dir, logFile: filepath.Join(dir, "server.log"), listen: freeAddress(t), http: comingFrom(3),
 		env: []string{"RESTIC_MANAGER_TRUSTED_PROXIES=127.0.0.1/32", "RESTIC_MANAGER_METRICS_TOKEN=" + metricsToken}}
 	s.url = "http://" + s.listen
 	s.start()
@@ -280,8 +280,8 @@ func newServerBehind(t testing.TB) *server {
 	return s
 }
 
-// from is a client whose own address is 127.0.0.n.
-func from(n byte) *http.Client {
+// comingFrom is a client whose own address is 127.0.0.n.
+func comingFrom(n byte) *http.Client {
 	return &http.Client{Timeout: time.Minute, Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 		DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, n)}}).DialContext}}
 }
@@ -381,7 +381,7 @@ func (f *fronted) join(n int) *caller {
 	} else {
 		// Of one address the server takes few a minute: the others come past the proxy, each from its own.
 		own := *f.s
-		own.http = from(byte(10 + n))
+		own.http = comingFrom(byte(10 + n))
 		own.do("POST", "/api/agents/enroll", enroll, &reply)
 		own.http.CloseIdleConnections()
 	}
@@ -456,7 +456,7 @@ func (c *caller) perform(ctx context.Context, o wire.Offer) error {
 	c.f.done[ref.ID]++
 	first := c.f.done[ref.ID] == 1 && len(c.f.done) == 1
 	c.f.mu.Unlock()
-	log := &tape{c: c.c, ref: ref, sum: sha256.New()}
+	log := &logTape{c: c.c, ref: ref, sum: sha256.New()}
 	for n := range batches {
 		if n == batches/2 && c.halts {
 			select {
@@ -469,7 +469,7 @@ func (c *caller) perform(ctx context.Context, o wire.Offer) error {
 			lines = append(lines, fmt.Sprintf("line %d of %s", n*20+i, ref.ID))
 		}
 		if n == 1 {
-			lines = append(lines, noise(bigRecord))
+			lines = append(lines, incompressible(bigRecord))
 		}
 		if err := log.send(ctx, lines); err != nil {
 			return fmt.Errorf("log: %w", err)
@@ -493,8 +493,8 @@ func (c *caller) perform(ctx context.Context, o wire.Offer) error {
 	return nil
 }
 
-// noise is text that compression makes little of.
-func noise(n int) string {
+// incompressible is text that compression makes little of.
+func incompressible(n int) string {
 	b := make([]byte, n*3/4)
 	for i := range b {
 		b[i] = byte(rand.Uint32())
@@ -511,7 +511,7 @@ func (c *caller) list(ctx context.Context, ref wire.JobRef) error {
 	var part []byte
 	count := 0
 	for len(part) < reply.MaxPartBytes-8<<10 {
-		line, err := json.Marshal(wire.Snapshot{ID: randomHex(32), Tree: randomHex(32), Time: time.Now(), Hostname: "h", Paths: []string{"/" + noise(3<<10)}})
+		line, err := json.Marshal(wire.Snapshot{ID: randomHex(32), Tree: randomHex(32), Time: time.Now(), Hostname: "h", Paths: []string{"/" + incompressible(3<<10)}})
 		if err != nil {
 			return err
 		}
@@ -523,15 +523,15 @@ func (c *caller) list(ctx context.Context, ref wire.JobRef) error {
 	return c.c.CommitListing(ctx, ref, reply.Token, wire.CommitRequest{Parts: 1, Count: count, SHA256: hexSum(part), RepositoryID: c.repo})
 }
 
-// tape is the log of a job on its way.
-type tape struct {
+// logTape is the log of a job on its way.
+type logTape struct {
 	c     *client.Client
 	ref   wire.JobRef
 	lines int64
 	sum   hash.Hash
 }
 
-func (l *tape) send(ctx context.Context, lines []string) error {
+func (l *logTape) send(ctx context.Context, lines []string) error {
 	var b []byte
 	for _, line := range lines {
 		b = wire.AppendRecord(b, time.Now(), wire.StreamOut, []byte(line), wire.MaxRecord)

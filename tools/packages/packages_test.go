@@ -222,6 +222,23 @@ func (r *root) called(want ...string) {
 	}
 }
 
+// supervise makes it seem, until somebody sleeps, as if a supervisor ran.
+func (r *root) supervise() {
+	r.t.Helper()
+	r.mkdir("proc/4711", 0o755)
+	r.must(os.Symlink("/usr/bin/restic-manager-agent", r.path("proc/4711/exe")))
+	r.must(os.Remove(r.path("usr/bin/sleep")))
+	r.write("usr/bin/sleep", "#!/bin/sh\nls /"+running+" /usr/bin/restic-manager-agent >>/run/slept\nrm -r /proc/4711\n", 0o755)
+}
+
+// waited is whether a removal asked the supervisor to end its restic, and waited for it before it removed anything.
+func (r *root) waited() {
+	r.t.Helper()
+	if slept := text(r.t, r.path("run/slept")); strings.Count(slept, "cancel\n") != 1 || !strings.Contains(slept, "/usr/bin/restic-manager-agent\n") {
+		r.t.Errorf("while it waited for the supervisor there was:\n%s", slept)
+	}
+}
+
 const ownSetting = "\noverdue_after: 24h # ours\n"
 
 func (r *root) edit() {
@@ -280,7 +297,9 @@ func TestDebianPackages(t *testing.T) {
 	r.run("systemctl", "enable", agentUnit)
 	r.calls()
 
+	r.supervise()
 	r.dpkg("--remove", "restic-manager", "restic-manager-agent")
+	r.waited()
 	r.called("stop "+serverUnit, "stop "+agentUnit)
 	r.lacks("usr/bin/restic-manager", "usr/bin/restic-manager-agent", "usr/lib/systemd/system/"+serverUnit, "usr/lib/restic-manager")
 	r.has(slices.Concat(serverState, agentState)...)
@@ -351,7 +370,9 @@ func TestRPMPackages(t *testing.T) {
 	r.has("etc/restic-manager/server.yaml.rpmnew")
 	r.lacks(running + "/cancel")
 
+	r.supervise()
 	r.rpm("--erase", "--nodeps", "restic-manager", "restic-manager-agent")
+	r.waited()
 	r.called("disable "+serverUnit, "disable "+agentUnit)
 	r.lacks("usr/bin/restic-manager", "usr/bin/restic-manager-agent", "usr/lib/restic-manager", "usr/share/doc/restic-manager", "usr/share/doc/restic-manager-agent")
 	r.has(slices.Concat(serverState, agentState)...)
