@@ -88,7 +88,7 @@ check: frontend/node_modules/.package-lock.json
 # What the tests stand on: Debian's PostgreSQL, both supported restic versions, systemd's checker, and the
 # shells and programs that the install script is tried with, and the proxies.
 WITH = tools/install 'postgresql:/usr/lib/postgresql/*/bin/postgres' systemd:systemd-analyze rpm:rpm iproute2:ss procps:pgrep strace:strace \
-		shellcheck:shellcheck busybox:busybox curl:curl wget:wget dash:dash nginx:nginx caddy:caddy haproxy:haproxy chromium:chromium fonts-dejavu-core:/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf && \
+		shellcheck:shellcheck busybox:busybox curl:curl wget:wget dash:dash nginx:/usr/sbin/nginx caddy:caddy haproxy:/usr/sbin/haproxy chromium:chromium fonts-dejavu-core:/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf && \
 	RESTIC_MANAGER_TEST_TOOLS=$$(tools/fetch-restic) && export RESTIC_MANAGER_TEST_TOOLS && \
 	RESTIC_MANAGER_TEST_BIN=$(CURDIR)/bin && export RESTIC_MANAGER_TEST_BIN
 
@@ -107,8 +107,8 @@ unit: build
 # the pure rules of due times and retention: under the race detector they have no tests.
 SIMULATION = go test ./simulation/... ./schedule/... ./server/retention/... ./agent/planner/...
 
-# Both kinds of packages, installed, upgraded and removed in a small Debian of their own; as root.
-PACKAGES = (cd tools/packages && GOWORK=off go vet . && GOWORK=off go test -count=1 .)
+# Both kinds of packages, installed, upgraded and removed in a small Debian of their own, which takes root.
+PACKAGES = (cd tools/packages && GOWORK=off go vet . && GOWORK=off go test -count=1 $(if $(filter-out 0,$(shell id -u)),-exec "sudo -E") .)
 
 # A hundred thousand rows by one goroutine: the same holds. Under the race detector these have no tests.
 PLANS = go test -count=1 -timeout 20m ./server/e2e/demo/... ./server/e2e/plans

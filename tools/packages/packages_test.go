@@ -41,6 +41,7 @@ var pair = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	scratch = dir
 	bin := os.Getenv("RESTIC_MANAGER_TEST_BIN")
 	tree, agent := filepath.Join(dir, "tree"), "restic-manager-agent-linux-"+runtime.GOARCH
 	script := fmt.Sprintf(`mkdir -p %[1]s programs/agents; cp -r ../../packaging ../../docs ../../README.md %[1]s
@@ -75,10 +76,13 @@ var pair = sync.OnceValues(func() (string, error) {
 	return dir, o.makeAll()
 })
 
+// scratch is the folder of the pair, once it is made.
+var scratch string
+
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if dir, _ := pair(); dir != "" {
-		os.RemoveAll(dir)
+	if scratch != "" {
+		os.RemoveAll(scratch)
 	}
 	os.Exit(code)
 }
