@@ -124,7 +124,7 @@ func (r *root) live() {
 	r.must(err)
 	address := listener.Addr().String()
 	listener.Close()
-	var words bytes.Buffer
+	var words, said bytes.Buffer
 	server := r.command(uid, "restic-manager", "serve")
 	server.Env = append(server.Env, "RESTIC_MANAGER_LISTEN="+address, "STATE_DIRECTORY=/var/lib/restic-manager",
 		"RESTIC_MANAGER_ADMIN_USER=operator", "RESTIC_MANAGER_ADMIN_PASSWORD=a password for tests only")
@@ -150,6 +150,19 @@ func (r *root) live() {
 	}
 	token := strings.TrimSpace(lastLine(r.run("restic-manager", "token", "create")))
 	r.run("restic-manager-agent", "enroll", "--server", "http://"+address, "--token", token)
+	agent := r.command(0, "restic-manager-agent", "run")
+	agent.Stdout, agent.Stderr = &said, &said
+	r.must(agent.Start())
+	for r.command(0, "restic-manager-agent", "status").Run() != nil {
+		select {
+		case <-ctx.Done():
+			agent.Process.Kill()
+			r.t.Fatalf("the agent is not online\n%s", said.String())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	r.must(agent.Process.Signal(syscall.SIGTERM))
+	r.must(agent.Wait())
 	r.must(server.Process.Signal(syscall.SIGTERM))
 	if err := <-ended; err != nil {
 		r.t.Fatalf("the server ended with %v\n%s", err, words.String())
@@ -157,6 +170,7 @@ func (r *root) live() {
 	r.write("etc/restic-manager/guard.yaml", "allow: [backup]\n", 0o644)
 	r.write(running+"/job.json", "{}", 0o600)
 	r.write("var/cache/restic-manager-agent/CACHEDIR.TAG", "", 0o600)
+	r.write("etc/restic-manager/.agent.yaml.123", "", 0o600) // what a killed write leaves
 	r.write(restored, "127.0.0.1 localhost\n", 0o600)
 	restic := given(r.t, "RESTIC_MANAGER_TEST_TOOLS", "restic-0.18.0/restic")
 	for _, repository := range []string{inServer, inAgent, inSrv} {
