@@ -44,6 +44,8 @@ func (p *policy) kind(spec wire.Spec, _ Facts) *Refusal {
 	switch kind {
 	case wire.KindForget, wire.KindPrune:
 		return refuse("maintenance", "%s is not allowed here; set maintenance.%s: true in guard.yaml, or enroll with --allow maintenance", kind, kind)
+	case wire.KindRotateKey:
+		return refuse("maintenance", "another password of the repository is not allowed here; set maintenance.keys: true in guard.yaml")
 	case wire.KindRestore:
 		return refuse("restore.mode", "restores are not allowed here; set restore.mode: staging in guard.yaml")
 	}

@@ -33,6 +33,7 @@ type file struct {
 	Maintenance struct {
 		Forget *bool  `yaml:"forget"`
 		Prune  *bool  `yaml:"prune"`
+		Keys   *bool  `yaml:"keys"`
 		Unlock string `yaml:"unlock"`
 	} `yaml:"maintenance"`
 	Limits struct {
@@ -172,7 +173,7 @@ func (p *policy) readRestore(f *file) error {
 }
 
 func (p *policy) readMaintenance(f *file) error {
-	for k, allowed := range map[wire.Kind]*bool{wire.KindForget: f.Maintenance.Forget, wire.KindPrune: f.Maintenance.Prune} {
+	for k, allowed := range map[wire.Kind]*bool{wire.KindForget: f.Maintenance.Forget, wire.KindPrune: f.Maintenance.Prune, wire.KindRotateKey: f.Maintenance.Keys} {
 		if allowed != nil {
 			p.set(k, *allowed)
 		}

@@ -21,6 +21,8 @@ type Order struct {
 	RestoreTarget string
 	// TimeLimit of the run; 0: none.
 	TimeLimit time.Duration
+	// Keys is what FindKeys found, for a rotation of keys alone.
+	Keys *Keys
 }
 
 // File is a file that a command line names, as Prepare writes it into the job's folder.
@@ -39,6 +41,8 @@ type Invocation struct {
 	Env     []string  `json:"env"`
 	// Password reaches restic by a pipe, as RESTIC_PASSWORD_FILE=/dev/fd/3.
 	Password string `json:"password"`
+	// NewPassword is one to be added, readable at the next descriptor; empty: none.
+	NewPassword string `json:"new_password,omitempty"`
 	// Dir is where Prepare writes Files.
 	Dir       string        `json:"dir,omitempty"`
 	Files     []File        `json:"files,omitempty"`
@@ -58,6 +62,9 @@ type Invocation struct {
 
 // passwordFD is the descriptor at which restic reads the password: the first of exec.Cmd's ExtraFiles.
 const passwordFD = "/dev/fd/3"
+
+// newPasswordFD is the descriptor at which it reads the password to be added.
+const newPasswordFD = "/dev/fd/4"
 
 // Build makes the command line of an order. It touches no disk and validates the spec and the repository
 // again; its errors are *Error with wire.CodeInvalidSpec, wire.CodeNoRepository or wire.CodeUnknownKind.
@@ -91,6 +98,8 @@ func Build(a Access, o Order) (Invocation, error) {
 		i.snapshots()
 	case *wire.UnlockSpec:
 		i.unlock()
+	case *wire.RotateKeySpec:
+		err = i.rotateKey(s, o.Keys)
 	default:
 		err = coded(wire.CodeUnknownKind, "this agent does not know jobs of the kind %.40q; upgrade it", i.Kind)
 	}

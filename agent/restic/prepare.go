@@ -49,26 +49,49 @@ func more(n int) string {
 }
 
 // Cmd makes the process: stdin /dev/null, folder /, a process group of its own, the password readable at
-// file descriptor 3 (ExtraFiles[0]; append further files behind it). The caller sets Stdout and Stderr,
+// file descriptor 3 and one to be added at 4 (ExtraFiles; append further files behind them). The caller sets Stdout and Stderr,
 // and calls release after Start, whether it failed or not: it closes this side's ends.
 func (i Invocation) Cmd() (cmd *exec.Cmd, release func(), err error) {
-	if err := wire.CheckRepositoryPassword(i.Password); err != nil {
-		return nil, nil, &Error{Code: wire.CodeNoRepository, Message: err.Error()}
+	passwords := []string{i.Password}
+	if i.NewPassword != "" {
+		passwords = append(passwords, i.NewPassword)
 	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, nil, fmt.Errorf("pipe for the password: %w", err)
+	var pipes []*os.File
+	release = func() {
+		for _, r := range pipes {
+			r.Close()
+		}
 	}
-	_, err = w.WriteString(i.Password)
-	if err := errors.Join(err, w.Close()); err != nil {
-		r.Close()
-		return nil, nil, fmt.Errorf("pipe for the password: %w", err)
+	for _, p := range passwords {
+		r, err := passwordPipe(p)
+		if err != nil {
+			release()
+			return nil, nil, err
+		}
+		pipes = append(pipes, r)
 	}
 	cmd = exec.Command(i.Path, i.Args...)
 	cmd.Dir = "/"
 	cmd.Env = i.Env
 	cmd.Stdin = nil // the null device
-	cmd.ExtraFiles = []*os.File{r}
+	cmd.ExtraFiles = pipes
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	return cmd, func() { r.Close() }, nil
+	return cmd, release, nil
+}
+
+// passwordPipe is the read end of a pipe that holds the password.
+func passwordPipe(password string) (*os.File, error) {
+	if err := wire.CheckRepositoryPassword(password); err != nil {
+		return nil, &Error{Code: wire.CodeNoRepository, Message: err.Error()}
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("pipe for the password: %w", err)
+	}
+	_, err = w.WriteString(password)
+	if err := errors.Join(err, w.Close()); err != nil {
+		r.Close()
+		return nil, fmt.Errorf("pipe for the password: %w", err)
+	}
+	return r, nil
 }

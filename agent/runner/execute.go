@@ -445,7 +445,7 @@ func (j *job) launch(ctx context.Context, a Launch) Event {
 	j.mu.Lock()
 	j.record.StartedAt = j.now().UTC()
 	j.mu.Unlock()
-	order := supervise.Order{StateDir: j.c.Paths.State, JobID: j.id, Nonce: a.Nonce, Run: p.run, Log: j.logLimits(), Grace: j.t.Grace, UnlockLimit: j.t.Unlock}
+	order := supervise.Order{StateDir: j.c.Paths.State, JobID: j.id, Nonce: a.Nonce, Run: p.run, Proof: p.proof, Log: j.logLimits(), Grace: j.t.Grace, UnlockLimit: j.t.Unlock}
 	if j.mayUnlock(p.access, p.source) {
 		order.Unlock = &p.access
 	}

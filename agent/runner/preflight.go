@@ -20,6 +20,7 @@ type plan struct {
 	source string // who named the repository
 	run    restic.Invocation
 	target string // the folder to make for a restore; empty: none
+	proof  *restic.Proof
 }
 
 // minFree is what must be free below the state folder before a job starts, in bytes: its log, result and
@@ -197,7 +198,7 @@ func (j *job) prepare(ctx context.Context) (string, error) {
 	if free, err := j.store.FreeBytes(); err == nil && free < minFree {
 		return "", &refused{&wire.JobError{Code: wire.CodeNoSpace, Message: fmt.Sprintf("only %d KiB are free for the agent's state folder %s; free some space and retry the job", free>>10, j.c.Paths.State)}}
 	}
-	if p.run, err = j.command(access, spec, p); err != nil {
+	if p.run, err = j.command(ctx, access, spec, p); err != nil {
 		return "", err
 	}
 	id := ""
@@ -211,7 +212,7 @@ func (j *job) prepare(ctx context.Context) (string, error) {
 }
 
 // command is the job's command line, within the guard's limits.
-func (j *job) command(access restic.Access, spec wire.Spec, p *plan) (restic.Invocation, error) {
+func (j *job) command(ctx context.Context, access restic.Access, spec wire.Spec, p *plan) (restic.Invocation, error) {
 	limits := j.c.Guard.Limits()
 	j.mu.Lock()
 	seconds := j.record.Offer.TimeLimitSeconds
@@ -229,8 +230,24 @@ func (j *job) command(access restic.Access, spec wire.Spec, p *plan) (restic.Inv
 			return restic.Invocation{}, &refused{&wire.JobError{Code: wire.CodeRestoreTarget, Message: err.Error()}}
 		}
 		p.target, order.RestoreTarget = target, target
+	case *wire.RotateKeySpec:
+		keys, err := access.FindKeys(ctx, j.secondPassword())
+		if err != nil {
+			return restic.Invocation{}, err
+		}
+		order.Keys, p.proof = &keys, keys.Proof(access, s.Step)
 	}
 	return restic.Build(access, order)
+}
+
+// secondPassword is the other one of a rotation, which comes with the accept.
+func (j *job) secondPassword() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.secrets == nil {
+		return ""
+	}
+	return j.secrets.SecondPassword
 }
 
 // excludesFor are the patterns that keep the denied folders out of a backup of the paths above them.

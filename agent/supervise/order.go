@@ -22,6 +22,8 @@ type Order struct {
 	Run restic.Invocation `json:"run"`
 	// Unlock, where not nil, allows a plain unlock after restic was killed.
 	Unlock *restic.Access `json:"unlock,omitempty"`
+	// Proof, where not nil, is what must hold once restic has ended well, or the job has failed.
+	Proof *restic.Proof `json:"proof,omitempty"`
 	// Log bounds the log; zero values are the defaults.
 	Log spool.LogLimits `json:"log"`
 	// Grace is how long restic has from SIGINT to SIGKILL; 0: wire.CancelGrace.

@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +31,7 @@ func (s *supervisor) run() error {
 	defer r.progress.close()
 	outcome, ending := r.execute()
 	r.unlock(ending)
+	r.prove(&outcome)
 	return r.leave(outcome, ending)
 }
 
@@ -207,6 +209,21 @@ func (r *run) unlock(e restic.Ending) {
 	}
 	r.unlocked = true
 	r.note("unlock after restic was killed: %d stale locks removed", removed)
+}
+
+// prove holds what restic said it did against the repository.
+func (r *run) prove(o *restic.Outcome) {
+	if r.order.Proof == nil || !o.State.Success() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), r.order.UnlockLimit)
+	defer cancel()
+	if err := r.order.Proof.Check(ctx); err != nil {
+		o.State, o.Error = wire.StateFailed, restic.AsJobError(err)
+		r.note("what restic did does not hold: %s", o.Error.Message)
+		return
+	}
+	r.note("the repository was opened by the password that stays")
 }
 
 // leave makes the log, then the result durable. The result has its space; a disk that fails all the

@@ -24,6 +24,8 @@ const (
 	KindInit      Kind = "init"
 	KindSnapshots Kind = "snapshots"
 	KindUnlock    Kind = "unlock"
+	// KindRotateKey is a step of giving a repository another password; the server alone orders it.
+	KindRotateKey Kind = "rotate_key"
 )
 
 // Lane is which of a host's lanes a job occupies; one job per lane and host.
@@ -67,6 +69,7 @@ var Kinds = []KindInfo{
 	{Kind: KindInit, Lane: LaneShort, Hold: HoldExclusive, TimeLimit: 10 * time.Minute, Lists: true},
 	{Kind: KindSnapshots, Lane: LaneShort, Hold: HoldShared, TimeLimit: 10 * time.Minute, Lists: true},
 	{Kind: KindUnlock, Lane: LaneShort, Hold: HoldNone, TimeLimit: 10 * time.Minute, NeedsClock: true},
+	{Kind: KindRotateKey, Lane: LaneShort, Hold: HoldExclusive, TimeLimit: 10 * time.Minute},
 }
 
 // Info is the kind's row; ok is false for a kind this code does not know.

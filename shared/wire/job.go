@@ -64,6 +64,7 @@ const (
 	CodeRepositoryUnreachable = "repository_unreachable"
 	CodeRepositoryDamaged     = "repository_damaged"
 	CodeRepositoryExists      = "repository_exists" // init found one there already
+	CodeKeyRemains            = "key_remains"       // a removed password opens another key
 	CodePermissionDenied      = "permission_denied"
 	CodeSourceMissing         = "source_missing" // none of the paths to back up, or to restore, exists
 	CodeNoSpace               = "no_space"       // before the start: rejected; later: failed
@@ -98,6 +99,8 @@ type Secrets struct {
 	RepositoryURL string            `json:"repository_url"`
 	Password      string            `json:"password"`
 	Env           map[string]string `json:"env,omitempty"`
+	// SecondPassword comes with KindRotateKey alone; see RotateKeySpec.
+	SecondPassword string `json:"second_password,omitempty"`
 }
 
 // StartRequest is asked after the nonce is on disk and before anything runs.

@@ -72,6 +72,21 @@ type SnapshotsSpec struct{}
 // UnlockSpec removes stale locks, as restic's plain unlock does.
 type UnlockSpec struct{}
 
+// RotateKeySpec is a step of giving a repository another password. Secrets.Password is the one that the server goes by,
+// Secrets.SecondPassword the other one: the one to add, or the one whose key is to be removed.
+type RotateKeySpec struct {
+	Step RotateStep `json:"step"`
+}
+
+// RotateStep is a step of a rotation.
+type RotateStep string
+
+// The steps, in their order. Each may be repeated: what was done already is not done again.
+const (
+	RotateAdd    RotateStep = "add"
+	RotateRemove RotateStep = "remove"
+)
+
 // Kind is KindBackup.
 func (*BackupSpec) Kind() Kind { return KindBackup }
 
@@ -96,6 +111,9 @@ func (*SnapshotsSpec) Kind() Kind { return KindSnapshots }
 // Kind is KindUnlock.
 func (*UnlockSpec) Kind() Kind { return KindUnlock }
 
+// Kind is KindRotateKey.
+func (*RotateKeySpec) Kind() Kind { return KindRotateKey }
+
 // NewSpec is an empty spec of the kind, or an error for a kind this code does not know.
 func NewSpec(k Kind) (Spec, error) {
 	switch k {
@@ -115,6 +133,8 @@ func NewSpec(k Kind) (Spec, error) {
 		return &SnapshotsSpec{}, nil
 	case KindUnlock:
 		return &UnlockSpec{}, nil
+	case KindRotateKey:
+		return &RotateKeySpec{}, nil
 	}
 	return nil, fmt.Errorf("kind: %.40q is none of backup, restore, check, prune, forget, init, snapshots, unlock", k)
 }
@@ -279,6 +299,14 @@ func (*SnapshotsSpec) Validate() error { return nil }
 
 // Validate has nothing to check.
 func (*UnlockSpec) Validate() error { return nil }
+
+// Validate checks the step.
+func (s *RotateKeySpec) Validate() error {
+	if s.Step != RotateAdd && s.Step != RotateRemove {
+		return fmt.Errorf("step: give %s or %s", RotateAdd, RotateRemove)
+	}
+	return nil
+}
 
 // checkPaths wants absolute, clean paths of valid UTF-8 without NUL: anything else may mean something
 // else to restic than to the guard.
