@@ -168,7 +168,8 @@ func assembleOn(ctx context.Context, db *database.DB, s *config.Settings, log *s
 		return nil, err
 	}
 	p.keeper = keeper.New(log, append(keeper.Duties(f, policies, p.access, log, p.api.CountViolations),
-		keeper.Duty{Name: "maintenance", Every: 30 * time.Second, Do: m.Duty})...)
+		keeper.Duty{Name: "maintenance", Every: 30 * time.Second, Do: m.Duty},
+		keeper.Duty{Name: "repositories", Every: 15 * time.Second, Do: repositories.Duty})...)
 	return p, nil
 }
 

@@ -114,6 +114,8 @@ func (p *Parser) complete(o *Outcome) {
 		add().SnapshotsRemoved = int64(max(p.forgets-p.ignored-p.unremoved, 0))
 	case p.kind == wire.KindPrune && p.dryRun:
 		add().DryRun = true
+	case p.kind == wire.KindPrune && p.stored > 0:
+		add().StoredBytes = p.stored
 	case p.kind == wire.KindUnlock && p.unlockSaid:
 		add().LocksRemoved = p.unlocked
 	}

@@ -58,6 +58,7 @@ type Parser struct {
 	ignored    int      // snapshots that forget did not find
 	unlocked   int64
 	unlockSaid bool
+	stored     int64 // what prune says remains
 }
 
 // NewParser reads the output of one run.
@@ -91,6 +92,12 @@ func (p *Parser) Feed(s wire.Stream, line []byte, truncated bool) Class {
 		}
 		return p.feedStatus(line, truncated)
 	case "summary":
+		if p.kind == wire.KindPrune && !truncated {
+			var m pruned
+			if json.Unmarshal(line, &m) == nil {
+				p.stored = max(m.Bytes.Remaining, 0)
+			}
+		}
 		if p.summarises() && !truncated {
 			p.feedSummary(line)
 		}
@@ -185,7 +192,40 @@ var (
 )
 
 // feedText looks at a line of stdout that is not JSON.
+// pruned ends a prune of the versions after 0.19.
+type pruned struct {
+	Bytes struct {
+		Remaining int64 `json:"remaining"`
+	} `json:"bytes"`
+}
+
+// remaining is what prune says it leaves. Source: restic's printPruneStats, the same from 0.14 on.
+var remaining = regexp.MustCompile(`^remaining:\s+\d+ blobs / ([0-9]+(?:\.[0-9]+)?) (B|KiB|MiB|GiB|TiB)$`)
+
+// bytesOf reads a size as restic rounds it; 0 for one that is none.
+func bytesOf(number, unit string) int64 {
+	f, err := strconv.ParseFloat(number, 64)
+	if err != nil {
+		return 0
+	}
+	for u := range strings.SplitSeq("B KiB MiB GiB TiB", " ") {
+		if u == unit {
+			break
+		}
+		f *= 1024
+	}
+	if f > 1<<62 {
+		return 0
+	}
+	return int64(f)
+}
+
 func (p *Parser) feedText(line []byte) {
+	if p.kind == wire.KindPrune {
+		if m := remaining.FindSubmatch(bytes.TrimSpace(line)); m != nil {
+			p.stored = bytesOf(string(m[1]), string(m[2]))
+		}
+	}
 	if p.kind != wire.KindUnlock {
 		return
 	}

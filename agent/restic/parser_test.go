@@ -493,3 +493,27 @@ func FuzzResticLine(f *testing.F) {
 		}
 	})
 }
+
+// TestPruneTellsWhatItLeaves: as text up to 0.19, as JSON after it.
+func TestPruneTellsWhatItLeaves(t *testing.T) {
+	for line, want := range map[string]int64{
+		"remaining:            46 blobs / 2.726 MiB":                               2_858_418,
+		"remaining:            1 blobs / 17 B":                                     17,
+		`{"message_type":"summary","bytes":{"used":1,"remaining":2857795}}`:        2_857_795,
+		"remaining:            46 blobs / nothing":                                 0,
+		"to delete:            12 blobs / 5.262 KiB":                               0,
+		`{"message_type":"summary","bytes":{"used":1,"remaining":-2857795}}`:       0,
+		"remaining:            46 blobs / 99999999999999999999999999999999999 TiB": 0,
+	} {
+		p := NewParser(Invocation{Kind: wire.KindPrune})
+		p.Feed(wire.StreamOut, []byte(line), false)
+		o := p.Outcome(Ending{})
+		got := int64(0)
+		if o.Summary != nil {
+			got = o.Summary.StoredBytes
+		}
+		if got != want || o.State != wire.StateSucceeded {
+			t.Errorf("%s: got %d bytes and %s, want %d", line, got, o.State, want)
+		}
+	}
+}

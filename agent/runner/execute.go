@@ -449,6 +449,9 @@ func (j *job) launch(ctx context.Context, a Launch) Event {
 	if j.mayUnlock(p.access, p.source) {
 		order.Unlock = &p.access
 	}
+	if p.ifMissing {
+		order.Existing = &p.access
+	}
 	_, err := supervise.Start(ctx, order)
 	_ = failpoint.Hit("agent.spawned")
 	if err == nil || errors.Is(err, supervise.ErrClaimed) {

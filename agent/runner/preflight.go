@@ -21,6 +21,8 @@ type plan struct {
 	run    restic.Invocation
 	target string // the folder to make for a restore; empty: none
 	proof  *restic.Proof
+	// ifMissing: an init that finds a repository is good.
+	ifMissing bool
 }
 
 // minFree is what must be free below the state folder before a job starts, in bytes: its log, result and
@@ -230,6 +232,8 @@ func (j *job) command(ctx context.Context, access restic.Access, spec wire.Spec,
 			return restic.Invocation{}, &refused{&wire.JobError{Code: wire.CodeRestoreTarget, Message: err.Error()}}
 		}
 		p.target, order.RestoreTarget = target, target
+	case *wire.InitSpec:
+		p.ifMissing = s.IfMissing
 	case *wire.RotateKeySpec:
 		keys, err := access.FindKeys(ctx, j.secondPassword())
 		if err != nil {

@@ -24,6 +24,8 @@ type Order struct {
 	Unlock *restic.Access `json:"unlock,omitempty"`
 	// Proof, where not nil, is what must hold once restic has ended well, or the job has failed.
 	Proof *restic.Proof `json:"proof,omitempty"`
+	// Existing, where not nil, is opened after an init that found a repository: one that it opens is good.
+	Existing *restic.Access `json:"existing,omitempty"`
 	// Log bounds the log; zero values are the defaults.
 	Log spool.LogLimits `json:"log"`
 	// Grace is how long restic has from SIGINT to SIGKILL; 0: wire.CancelGrace.

@@ -31,6 +31,7 @@ func (s *supervisor) run() error {
 	defer r.progress.close()
 	outcome, ending := r.execute()
 	r.unlock(ending)
+	r.findExisting(&outcome)
 	r.prove(&outcome)
 	return r.leave(outcome, ending)
 }
@@ -224,6 +225,23 @@ func (r *run) prove(o *restic.Outcome) {
 		return
 	}
 	r.note("the repository was opened by the password that stays")
+}
+
+// findExisting turns the failure of an init that found a repository into a success where the password opens it.
+func (r *run) findExisting(o *restic.Outcome) {
+	if r.order.Existing == nil || o.Error == nil || o.Error.Code != wire.CodeRepositoryExists {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), r.order.UnlockLimit)
+	defer cancel()
+	id, err := r.order.Existing.CatConfig(ctx)
+	if err != nil {
+		o.Error = restic.AsJobError(err)
+		r.note("the repository that is there cannot be opened: %s", o.Error.Message)
+		return
+	}
+	o.State, o.Error, o.Summary = wire.StateSucceeded, nil, &wire.Summary{RepositoryID: id}
+	r.note("the repository is there already, and the password opens it")
 }
 
 // leave makes the log, then the result durable. The result has its space; a disk that fails all the

@@ -97,14 +97,15 @@ func ordered(job fleet.Job, created bool, err error) (*jobOutput, error) {
 
 type jobsInput struct {
 	Page
-	Host   string    `query:"host" doc:"A host's id"`
-	Kind   wire.Kind `query:"kind" enum:"backup,restore,check,prune,forget,init,snapshots,unlock"`
-	State  []string  `query:"state" maxItems:"10" enum:"queued,accepted,running,succeeded,succeeded_with_issues,failed,canceled,lost,rejected,expired" doc:"States, separated by commas"`
-	Label  string    `query:"label" maxLength:"260" doc:"Of the host: key or key=value"`
-	Search string    `query:"search" maxLength:"256" doc:"Part of the host's name"`
-	Policy string    `query:"policy" doc:"A policy's id"`
-	Before time.Time `query:"before" doc:"Queued before"`
-	After  time.Time `query:"after" doc:"Queued at or after"`
+	Host       string    `query:"host" doc:"A host's id"`
+	Kind       wire.Kind `query:"kind" enum:"backup,restore,check,prune,forget,init,snapshots,unlock,rotate_key"`
+	State      []string  `query:"state" maxItems:"10" enum:"queued,accepted,running,succeeded,succeeded_with_issues,failed,canceled,lost,rejected,expired" doc:"States, separated by commas"`
+	Label      string    `query:"label" maxLength:"260" doc:"Of the host: key or key=value"`
+	Search     string    `query:"search" maxLength:"256" doc:"Part of the host's name"`
+	Policy     string    `query:"policy" doc:"A policy's id"`
+	Repository string    `query:"repository" doc:"A repository's id: jobs about it, and those of hosts that used it; where each host has one of its own, maintenance alone"`
+	Before     time.Time `query:"before" doc:"Queued before"`
+	After      time.Time `query:"after" doc:"Queued at or after"`
 }
 
 type jobsOutput struct {
@@ -122,7 +123,10 @@ func (s *Server) listJobs(ctx context.Context, in *jobsInput) (*jobsOutput, erro
 	if in.Policy != "" && !wire.IsUUID(in.Policy) {
 		in.Policy = nobody
 	}
-	f := fleet.JobFilter{HostID: in.Host, Policy: in.Policy, Kind: in.Kind, Label: in.Label, Search: in.Search, Before: given(in.Before), After: given(in.After)}
+	if in.Repository != "" && !wire.IsUUID(in.Repository) {
+		in.Repository = nobody
+	}
+	f := fleet.JobFilter{HostID: in.Host, Policy: in.Policy, Repository: in.Repository, Kind: in.Kind, Label: in.Label, Search: in.Search, Before: given(in.Before), After: given(in.After)}
 	for _, state := range in.State {
 		f.States = append(f.States, wire.State(state))
 	}

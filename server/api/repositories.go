@@ -38,6 +38,7 @@ type createRepositoryInput struct {
 		MaintenanceEnv map[string]string  `json:"maintenance_env,omitempty" doc:"Credentials that the runner alone gets in place of env"`
 		RunnerID       string             `json:"runner_id,omitempty" doc:"The host that maintains the repository"`
 		Maintenance    *vault.Maintenance `json:"maintenance,omitempty"`
+		AutoInit       *bool              `json:"auto_init,omitempty" doc:"The server orders an init by itself where restic says that there is none yet; absent: true"`
 	} `nameHint:"CreateRepository"`
 }
 
@@ -57,6 +58,7 @@ type updateRepositoryInput struct {
 		MaintenanceEnv *map[string]string `json:"maintenance_env,omitempty" doc:"All keys there are to be; {}: the runner gets env"`
 		RunnerID       *string            `json:"runner_id,omitempty" doc:"Empty: none"`
 		Maintenance    *vault.Maintenance `json:"maintenance,omitempty"`
+		AutoInit       *bool              `json:"auto_init,omitempty" doc:"Left out while the address of a known repository changes: false"`
 	} `nameHint:"UpdateRepository"`
 }
 
@@ -154,4 +156,42 @@ func (s *Server) makeRecoveryKit(ctx context.Context, in *recoveryKitInput) (*re
 	}
 	kit, err := s.o.Vault.Kit(ctx, exchangeOf(ctx).actor(), in.ID, in.Body.Passphrase)
 	return &recoveryKitOutput{ContentType: "application/octet-stream", Disposition: `attachment; filename="` + kit.Name + `"`, Body: kit.Sealed}, err
+}
+
+type rotateRepositoryInput struct {
+	ByID
+	Body struct {
+		HostID string `json:"host_id,omitempty" doc:"The machine that does it; empty: the one that maintains the repository, else one that uses it"`
+	} `nameHint:"RotateRepository"`
+}
+
+func (s *Server) rotateRepository(ctx context.Context, in *rotateRepositoryInput) (*repositoryOutput, error) {
+	r, err := s.o.Vault.Rotate(ctx, exchangeOf(ctx).actor(), in.ID, in.Body.HostID)
+	return &repositoryOutput{r}, err
+}
+
+func (s *Server) giveUpRotation(ctx context.Context, in *ByID) (*none, error) {
+	return nil, s.o.Vault.GiveUpRotation(ctx, exchangeOf(ctx).actor(), in.ID)
+}
+
+// Days is how many days back.
+type Days struct {
+	Days int `query:"days" minimum:"1" maximum:"730" default:"90" doc:"How many days, today included"`
+}
+
+type growthInput struct {
+	ByID
+	Days
+}
+
+type growthOutput struct{ Body vault.Growth }
+
+func (s *Server) getRepositoryGrowth(ctx context.Context, in *growthInput) (*growthOutput, error) {
+	g, err := s.o.Vault.Growth(ctx, in.ID, in.Days.Days)
+	return &growthOutput{g}, err
+}
+
+func (s *Server) getGrowth(ctx context.Context, in *Days) (*growthOutput, error) {
+	g, err := s.o.Vault.Growth(ctx, "", in.Days)
+	return &growthOutput{g}, err
 }

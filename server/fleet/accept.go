@@ -158,7 +158,7 @@ func (s *Store) secretsOf(ctx context.Context, db *gorm.DB, j job.Job) (*wire.Se
 	case j.RepositoryName == wire.RepositoryServer:
 		return s.readSecrets(db, j.HostID)
 	case j.RepositoryName == wire.RepositoryTarget && s.hooks.TargetSecrets != nil:
-		return s.hooks.TargetSecrets(ctx, j.Target, j.HostID)
+		return s.hooks.TargetSecrets(ctx, j.Target, j.Kind, j.HostID)
 	}
 	return nil, nil
 }

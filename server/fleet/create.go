@@ -298,6 +298,9 @@ func (s *Store) RetryJob(ctx context.Context, actor database.Actor, id, idempote
 	if err := job.MayRetry(old.State); err != nil {
 		return Job{}, false, err
 	}
+	if old.Kind == wire.KindRotateKey {
+		return Job{}, false, fault.New(fault.Conflict, "rotation_step", "this is a step of a repository's change of password, which is repeated by itself; see the repository's page")
+	}
 	spec, err := wire.DecodeSpec(old.Kind, old.Spec)
 	if err != nil {
 		return Job{}, false, fault.Invalidf("what the job was asked is not taken any more: %v", err)

@@ -230,6 +230,7 @@ func cleanSummary(s wire.Summary) *wire.Summary {
 			*id = ""
 		}
 	}
+	s.StoredBytes = max(s.StoredBytes, 0)
 	s.RestoredTo = shown(s.RestoredTo, maxIssuePath)
 	s.ResticSeconds = seconds(s.ResticSeconds)
 	return &s

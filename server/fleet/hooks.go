@@ -16,7 +16,7 @@ type Hooks struct {
 	HostChanged func(tx *database.Tx, hostID string) error
 	// TargetSecrets opens the repository that a job of the host by is about; t.HostID says whose it is where the setting
 	// stands for one repository a host. Nil secrets: there is no such repository any more.
-	TargetSecrets func(ctx context.Context, t Target, by string) (*wire.Secrets, error)
+	TargetSecrets func(ctx context.Context, t Target, kind wire.Kind, by string) (*wire.Secrets, error)
 	// Schedule is what a host is to do by itself; the secrets of its repository are added here. nil: nothing is known of
 	// schedules.
 	Schedule func(ctx context.Context, hostID string) (*wire.Schedule, error)

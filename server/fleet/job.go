@@ -100,6 +100,9 @@ type JobFilter struct {
 	Label  string     // of the host: key, or key=value
 	Search string     // part of the host's name or hostname, in any case
 	Policy string     // the policy's id
+	// Repository is a setting's id: jobs that are about it, and those of hosts that used it where it is one for all.
+	Repository string
+	known      []string // restic's ids of what is there, read by Jobs
 }
 
 // SweepReport counts what one sweep changed.

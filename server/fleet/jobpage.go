@@ -50,6 +50,9 @@ func (s *Store) Jobs(ctx context.Context, f JobFilter, p Page) (jobs []Job, next
 		view.Isolation = sql.LevelRepeatableRead
 	}
 	err = s.db.Read(ctx).Transaction(func(db *gorm.DB) error {
+		if err := f.readKnown(db); err != nil {
+			return err
+		}
 		ids, err := f.page(db, within, p.limit()+1)
 		if err != nil || len(ids) == 0 {
 			return err
@@ -85,6 +88,9 @@ func (f JobFilter) check() error {
 	}
 	if f.Policy != "" && !wire.IsUUID(f.Policy) {
 		return fault.Invalidf("policy: give a policy's id")
+	}
+	if f.Repository != "" && !wire.IsUUID(f.Repository) {
+		return fault.Invalidf("repository: give the id of a repository")
 	}
 	if f.Kind != "" {
 		if _, err := wire.NewSpec(f.Kind); err != nil {
@@ -135,6 +141,8 @@ func (f JobFilter) stretches(within stretch) (list []stretch) {
 	case f.HostID != "":
 		also, args := f.also()
 		add("jobs.host_id = ?"+also, append([]any{f.HostID}, args...)...)
+	case f.Repository != "":
+		f.inRepository(add)
 	case f.Policy != "":
 		also, args := f.also()
 		add("1 = 1"+also, args...)
@@ -156,6 +164,44 @@ func (f JobFilter) stretches(within stretch) (list []stretch) {
 	return list
 }
 
+// maxKnown bounds how many of restic's repositories of one setting are looked at: with all kinds these are as many
+// stretches as one statement may have.
+const maxKnown = 20
+
+// readKnown reads which of restic's repositories the filter's is. Where each host has one of its own, its jobs are on
+// the host's page.
+func (f *JobFilter) readKnown(db *gorm.DB) error {
+	if f.Repository == "" {
+		return nil
+	}
+	err := db.Raw("SELECT repository_id FROM repository_maintenance WHERE setting_id = ? AND host_id IS NULL ORDER BY repository_id LIMIT ?", f.Repository, maxKnown).Scan(&f.known).Error
+	if err != nil {
+		return fmt.Errorf("read what is in repository %s: %w", f.Repository, err)
+	}
+	return nil
+}
+
+// inRepository adds the stretches of one repository, kind by kind: among the backups of many hosts the few checks would
+// not be found soon.
+func (f JobFilter) inRepository(add func(where string, args ...any)) {
+	kinds := []wire.Kind{f.Kind}
+	if f.Kind == "" {
+		kinds = kinds[:0]
+		for _, k := range wire.Kinds {
+			kinds = append(kinds, k.Kind)
+		}
+	}
+	rest := f
+	rest.Kind, rest.Repository = "", ""
+	also, args := rest.also()
+	for _, k := range kinds {
+		add("jobs.target_setting = ? AND jobs.kind = ?"+also, append([]any{f.Repository, k}, args...)...)
+		for _, id := range f.known {
+			add("jobs.repository_id = ? AND jobs.repository_id <> '' AND jobs.target_setting IS NULL AND jobs.kind = ?"+also, append([]any{id, k}, args...)...)
+		}
+	}
+}
+
 // also is the condition on the jobs of one host. It is none that an index serves: to find those of a state among a host's
 // hundred, PostgreSQL would read all of that state.
 func (f JobFilter) also() (where string, args []any) {
@@ -167,6 +213,13 @@ func (f JobFilter) also() (where string, args []any) {
 	}
 	if len(f.States) > 0 {
 		where, args = where+" AND jobs.state || '' IN ?", append(args, f.States)
+	}
+	if f.Repository != "" {
+		of, ids := "jobs.target_setting = ?", []any{f.Repository}
+		if len(f.known) > 0 {
+			of, ids = of+" OR jobs.target_setting IS NULL AND jobs.repository_id IN ?", append(ids, f.known)
+		}
+		where, args = where+" AND ("+of+")", append(args, ids...)
 	}
 	return where, args
 }

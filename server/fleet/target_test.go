@@ -60,7 +60,7 @@ func TestATargetIsOfferedAndOpenedInPlaceOfTheHostsOwnRepository(t *testing.T) {
 		x.use(h, repo(1))
 		target := Target{SettingID: settingA, HostID: h, RepositoryID: repo(2)}
 		var asked Target
-		x.Use(Hooks{TargetSecrets: func(_ context.Context, t Target, by string) (*wire.Secrets, error) {
+		x.Use(Hooks{TargetSecrets: func(_ context.Context, t Target, _ wire.Kind, by string) (*wire.Secrets, error) {
 			asked = t
 			return &wire.Secrets{RepositoryURL: "/srv/other", Password: by}, nil
 		}})

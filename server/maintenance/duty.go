@@ -2,6 +2,7 @@ package maintenance
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -274,7 +275,7 @@ func (s *Store) noteEnds(ctx context.Context) error {
 		since = now.Add(-oldestJob)
 	}
 	var jobs []endedJob
-	err = s.db.Read(ctx).Raw(`SELECT id, kind, spec, target, started_at, ended_at FROM jobs
+	err = s.db.Read(ctx).Raw(`SELECT id, kind, spec, summary, target, started_at, ended_at FROM jobs
 		WHERE kind IN ('prune', 'check') AND id >= ? AND ended_at > ? AND target <> '' AND target_setting IS NOT NULL
 			AND state IN ('succeeded', 'succeeded_with_issues') ORDER BY id`, database.FirstIDAt(now.Add(-2*oldestJob)), since.Add(-overlap)).Scan(&jobs).Error
 	if err != nil {
@@ -301,13 +302,25 @@ func (s *Store) noteEnds(ctx context.Context) error {
 
 type endedJob struct {
 	ID, Kind, Spec, Target string
+	Summary                *string
 	StartedAt, EndedAt     *time.Time
+}
+
+// stored is what the prune left in the storage; nil: it did not say.
+func (j endedJob) stored() *int64 {
+	var s wire.Summary
+	if j.Summary == nil || json.Unmarshal([]byte(*j.Summary), &s) != nil || s.StoredBytes <= 0 {
+		return nil
+	}
+	return &s.StoredBytes
 }
 
 // note writes what the job did, where that is not older than what is there.
 func (j endedJob) note(tx *database.Tx) error {
 	if wire.Kind(j.Kind) == wire.KindPrune {
-		done := tx.Exec("UPDATE repository_maintenance SET last_prune_at = ? WHERE repository_id = ? AND (last_prune_at IS NULL OR last_prune_at < ?)", j.EndedAt, j.Target, j.EndedAt)
+		// One that does not say what it left leaves what the last one said.
+		done := tx.Exec(`UPDATE repository_maintenance SET last_prune_at = ?, stored_bytes = coalesce(?, stored_bytes)
+			WHERE repository_id = ? AND (last_prune_at IS NULL OR last_prune_at < ?)`, j.EndedAt, j.stored(), j.Target, j.EndedAt)
 		if done.RowsAffected > 0 {
 			tx.Notify(database.TopicRepositories)
 		}

@@ -74,7 +74,7 @@ func (r *rig) open() (*Store, *fleet.Store, *database.DB) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	f.Use(fleet.Hooks{TargetSecrets: func(context.Context, fleet.Target, string) (*wire.Secrets, error) {
+	f.Use(fleet.Hooks{TargetSecrets: func(context.Context, fleet.Target, wire.Kind, string) (*wire.Secrets, error) {
 		return &wire.Secrets{RepositoryURL: "/srv/store", Password: "x"}, nil
 	}})
 	return Open(Options{DB: db, Fleet: f}), f, db

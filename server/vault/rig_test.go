@@ -220,3 +220,7 @@ func resticPath(t testing.TB) string {
 	}
 	return filepath.Join(tools, "restic-0.18.0")
 }
+
+func execs(query string, args ...any) func(tx *database.Tx) error {
+	return func(tx *database.Tx) error { return tx.Exec(query, args...).Error }
+}

@@ -54,7 +54,7 @@ func (s *Store) Reveal(ctx context.Context, actor database.Actor, id string) (o 
 
 // targetSecrets is fleet.Hooks.TargetSecrets. The second set of credentials may remove what the first may not: it goes to
 // the runner alone.
-func (s *Store) targetSecrets(ctx context.Context, t fleet.Target, by string) (*wire.Secrets, error) {
+func (s *Store) targetSecrets(ctx context.Context, t fleet.Target, kind wire.Kind, by string) (*wire.Secrets, error) {
 	var host *string
 	if t.HostID != "" {
 		host = &t.HostID
@@ -92,6 +92,9 @@ func (s *Store) targetSecrets(ctx context.Context, t fleet.Target, by string) (*
 	}
 	if row.Row.RunnerID != nil && *row.Row.RunnerID == by && len(o.MaintenanceEnv) > 0 {
 		secrets.Env = o.MaintenanceEnv
+	}
+	if kind == wire.KindRotateKey {
+		return s.withSecond(ctx, t.SettingID, secrets)
 	}
 	return secrets, nil
 }

@@ -38,6 +38,7 @@ type settingRow struct {
 	UpdatedAt            time.Time  `gorm:"column:updated_at;autoUpdateTime:false"`
 	SecretsChangedAt     time.Time  `gorm:"column:secrets_changed_at"`
 	KitMadeAt            *time.Time `gorm:"column:kit_made_at"`
+	AutoInit             bool       `gorm:"column:auto_init"`
 }
 
 // TableName is repository_settings.
@@ -73,14 +74,14 @@ func (s *Store) Create(ctx context.Context, actor database.Actor, n New) (Reposi
 		n.Maintenance = &Maintenance{}
 	}
 	p := Patch{Name: &n.Name, URL: &n.URL, Password: &n.Password, AppendOnly: &n.AppendOnly, Env: &n.Env, MaintenanceEnv: &n.MaintenanceEnv,
-		RunnerID: &n.RunnerID, Maintenance: n.Maintenance}
+		RunnerID: &n.RunnerID, Maintenance: n.Maintenance, AutoInit: n.AutoInit}
 	p, key, err := s.checkPatch(p)
 	if err != nil {
 		return Repository{}, err
 	}
 	id := database.NewID()
 	err = s.db.Write(ctx, func(tx *database.Tx) error {
-		row := settingRow{ID: id, CreatedAt: tx.Now}
+		row := settingRow{ID: id, CreatedAt: tx.Now, AutoInit: true}
 		if _, err := s.apply(tx, &row, &Secrets{}, p, key); err != nil {
 			return err
 		}
@@ -128,6 +129,14 @@ func (s *Store) Update(ctx context.Context, actor database.Actor, id string, p P
 			return err
 		}
 		was := row
+		if p.Password != nil && *p.Password != secrets.Password || p.URL != nil && *p.URL != row.URL {
+			if err := notRotating(tx, id); err != nil {
+				return err
+			}
+		}
+		if p, err = keepFromInit(tx, row, p); err != nil {
+			return err
+		}
 		detail, err := s.apply(tx, &row, &secrets, p, key)
 		if err != nil || len(detail) == 0 {
 			return err
@@ -166,6 +175,23 @@ func forgetContents(tx *database.Tx, id string) error {
 		return fmt.Errorf("forget what was found at repository %s: %w", id, err)
 	}
 	return nil
+}
+
+// keepFromInit: where a repository was, another address is most likely to lead to the same one, or is mistyped. None is
+// made there by itself, unless that is asked for.
+func keepFromInit(tx *database.Tx, row settingRow, p Patch) (Patch, error) {
+	if p.URL == nil || *p.URL == row.URL || p.AutoInit != nil || !row.AutoInit {
+		return p, nil
+	}
+	var known int64
+	if err := tx.Raw("SELECT count(*) FROM repository_maintenance WHERE setting_id = ?", row.ID).Scan(&known).Error; err != nil {
+		return p, fmt.Errorf("look what was found at repository %s: %w", row.ID, err)
+	}
+	if known > 0 {
+		off := false
+		p.AutoInit = &off
+	}
+	return p, nil
 }
 
 // changes name what was changed, for the audit trail: no secret.
@@ -235,6 +261,9 @@ func (s *Store) apply(tx *database.Tx, row *settingRow, secrets *Secrets, p Patc
 	}
 	if p.AppendOnly != nil && *p.AppendOnly != row.AppendOnly {
 		row.AppendOnly, changed["append_only"] = *p.AppendOnly, *p.AppendOnly
+	}
+	if p.AutoInit != nil && *p.AutoInit != row.AutoInit {
+		row.AutoInit, changed["auto_init"] = *p.AutoInit, *p.AutoInit
 	}
 	if p.Password != nil && *p.Password != secrets.Password {
 		secrets.Password, changed["password"] = *p.Password, "changed"

@@ -5,6 +5,7 @@ package vault
 
 import (
 	"log/slog"
+	"sync"
 	"time"
 
 	"restic-manager/server/database"
@@ -28,6 +29,10 @@ type Store struct {
 	log       *slog.Logger
 	kits      chan struct{} // one kit at a time: each takes 64 MiB
 	kitWork   int           // scrypt's work factor
+
+	mu     sync.Mutex // guards looked and grown
+	grown  time.Time  // when the account of growth was brought up to date
+	looked time.Time  // jobs that ended before it were looked at for repositories that are not there
 }
 
 // Open touches no table. From now on the fleet's maintenance jobs get their secrets here.
@@ -50,21 +55,27 @@ type Repository struct {
 	URL                string     `json:"url" doc:"As restic's --repo; {host} in it stands for each host's own folder"`
 	Backend            string     `json:"backend" enum:"local,rest,sftp,s3,b2,azure,gs,swift"`
 	PerHost            bool       `json:"per_host" doc:"The URL holds {host}: each host has a repository of its own"`
+	AutoInit           bool       `json:"auto_init" doc:"The repository is made by itself where restic says that there is none yet"`
 	AppendOnly         bool       `json:"append_only" doc:"The storage lets the hosts' credentials remove nothing"`
 	EnvKeys            []string   `json:"env_keys" doc:"Names of the environment keys that are set"`
 	MaintenanceEnvKeys []string   `json:"maintenance_env_keys" doc:"Those of the second set, which only the runner gets; none: the runner gets the first"`
 	Runner             *NamedHost `json:"runner,omitempty" doc:"The host that maintains it"`
 
-	Maintenance   Maintenance         `json:"maintenance"`
-	HostCount     int64               `json:"host_count"`
-	PolicyCount   int64               `json:"policy_count"`
-	SnapshotCount int64               `json:"snapshot_count" doc:"In all that is known to be there"`
-	SizeBytes     int64               `json:"size_bytes" doc:"What the newest backups of its hosts hold together, before restic stores equal data once"`
-	CreatedAt     time.Time           `json:"created_at"`
-	UpdatedAt     time.Time           `json:"updated_at"`
-	KitMadeAt     *time.Time          `json:"kit_made_at,omitempty" doc:"When the last recovery kit was made"`
-	KitStale      bool                `json:"kit_stale" doc:"No recovery kit was made, or what opens the repository has changed since"`
-	Contents      []RepositoryContent `json:"contents,omitempty" doc:"What restic found there, of one repository a host where the URL holds {host}; at most 100, and only where one repository is asked for"`
+	Maintenance      Maintenance         `json:"maintenance"`
+	HostCount        int64               `json:"host_count"`
+	PolicyCount      int64               `json:"policy_count"`
+	SnapshotCount    int64               `json:"snapshot_count" doc:"In all that is known to be there"`
+	SizeBytes        int64               `json:"size_bytes" doc:"What the newest backups of its hosts hold together, before restic stores equal data once"`
+	OldestVerifiedAt *time.Time          `json:"oldest_verified_at,omitempty" doc:"All data of all that is known to be there was read since; absent: not all of it was ever read"`
+	FrozenCount      int64               `json:"frozen_count" doc:"Of how many retention removes nothing until a person has looked"`
+	WaitingRemovals  int64               `json:"waiting_removals" doc:"Removals that wait for a person's yes"`
+	MissingCount     int64               `json:"missing_count" doc:"Of how many restic says that they are gone"`
+	CreatedAt        time.Time           `json:"created_at"`
+	UpdatedAt        time.Time           `json:"updated_at"`
+	KitMadeAt        *time.Time          `json:"kit_made_at,omitempty" doc:"When the last recovery kit was made"`
+	KitStale         bool                `json:"kit_stale" doc:"No recovery kit was made, or what opens the repository has changed since"`
+	Rotation         *Rotation           `json:"rotation,omitempty" doc:"The last change of its password by the server; only where one repository is asked for"`
+	Contents         []RepositoryContent `json:"contents,omitempty" doc:"What restic found there, of one repository a host where the URL holds {host}; at most 100, and only where one repository is asked for"`
 }
 
 // NamedHost is a host by its name.
@@ -86,6 +97,7 @@ type RepositoryContent struct {
 	NextForgetAt   *time.Time `json:"next_forget_at,omitempty"`
 	NextPruneAt    *time.Time `json:"next_prune_at,omitempty"`
 	NextCheckAt    *time.Time `json:"next_check_at,omitempty"`
+	MissingSince   *time.Time `json:"missing_since,omitempty" doc:"restic says that the repository that was there is gone"`
 	FullyCheckedAt *time.Time `json:"fully_checked_at,omitempty" doc:"All data was read since; absent: not all of it was ever read"`
 	CheckedParts   int64      `json:"checked_parts" doc:"Parts of the data that were read"`
 	Parts          int64      `json:"parts" doc:"Parts that the rotating check goes through"`
@@ -109,6 +121,7 @@ type New struct {
 	MaintenanceEnv map[string]string
 	RunnerID       string // empty: none
 	Maintenance    *Maintenance
+	AutoInit       *bool // nil: true
 }
 
 // Patch changes a repository; nil fields stay as they are.
@@ -121,6 +134,7 @@ type Patch struct {
 	MaintenanceEnv *map[string]string
 	RunnerID       *string // empty: none
 	Maintenance    *Maintenance
+	AutoInit       *bool
 }
 
 // Secrets are what opens a repository.

@@ -90,7 +90,7 @@ type HelloRequest struct {
 	ResticVersion   string `json:"restic_version,omitempty"`
 	Facts           Facts  `json:"facts"`
 	Kinds           []Kind `json:"kinds"`
-	// Features are what the agent can do beside its kinds: FeatureSchedule, FeatureTarget.
+	// Features are what the agent can do beside its kinds: FeatureSchedule, FeatureTarget, FeatureInitIfMissing.
 	Features     []string           `json:"features,omitempty"`
 	Guard        GuardReport        `json:"guard"`
 	Repositories []RepositoryReport `json:"repositories"`

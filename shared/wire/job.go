@@ -187,6 +187,7 @@ type Summary struct {
 	SnapshotsRemoved int64  `json:"snapshots_removed,omitempty"`
 	LocksRemoved     int64  `json:"locks_removed,omitempty"`
 	CheckErrors      int64  `json:"check_errors,omitempty"`
+	StoredBytes      int64  `json:"stored_bytes,omitempty"` // what a prune left in the storage, as restic rounds it; 0: it did not say
 }
 
 // FinishRequest is the result of a job. Its bytes are made once, kept in finish.json and resent as they

@@ -12,6 +12,9 @@ import (
 // without it the server queues its scheduled jobs.
 const FeatureSchedule = "schedule"
 
+// FeatureInitIfMissing in HelloRequest.Features says that the agent knows InitSpec.IfMissing.
+const FeatureInitIfMissing = "init_if_missing"
+
 // FeatureTarget in HelloRequest.Features says that the agent knows RepositoryTarget. One that does not would take the
 // order for one about its own repository: it gets none.
 const FeatureTarget = "target"

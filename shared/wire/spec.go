@@ -64,7 +64,10 @@ type ForgetSpec struct {
 }
 
 // InitSpec makes a new repository where the host's repository setting points.
-type InitSpec struct{}
+// IfMissing: one that is there already and that the password opens is good. It goes to agents with FeatureInitIfMissing.
+type InitSpec struct {
+	IfMissing bool `json:"if_missing,omitempty"`
+}
 
 // SnapshotsSpec refreshes the list of snapshots.
 type SnapshotsSpec struct{}

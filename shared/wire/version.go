@@ -8,7 +8,7 @@ package wire
 //	1  2026-11-23  first version.
 //	   2026-11-24  FinishReply.ListingRefused: a listing that rode on a finish and was not taken is made anew.
 //	   2026-11-27  schedules: HelloRequest.Features, Configure.Schedule, ticks, adopt. A job may name a repository by RepositoryTarget.
-//	   2026-11-27  the kind rotate_key, Secrets.SecondPassword.
+//	   2026-11-27  the kind rotate_key, Secrets.SecondPassword; InitSpec.IfMissing for agents with FeatureInitIfMissing.
 const (
 	ProtocolVersion    = 1
 	MinProtocolVersion = 1

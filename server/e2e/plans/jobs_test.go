@@ -41,6 +41,13 @@ func TestAListOfJobsHoldsWhatItsFilterSays(t *testing.T) {
 				{Policy: r.everyone, Label: "env=prod", States: failed},
 				{Policy: r.favourite, Search: "a"},
 				{Policy: r.favourite, Kind: wire.KindCheck},
+				{Repository: r.store},
+				{Repository: r.store, Kind: wire.KindPrune},
+				{Repository: r.store, Kind: wire.KindCheck, States: failed},
+				{Repository: r.store, HostID: r.busy.ID},
+				{Repository: r.store, Label: "env=prod", Kind: wire.KindPrune},
+				{Repository: r.store, Policy: r.everyone},
+				{Repository: r.everyone},
 			} {
 				var got []string
 				for p := (fleet.Page{Limit: 97}); ; {
@@ -68,12 +75,13 @@ func (r *rig) plainly(t *testing.T, f fleet.JobFilter) (ids []string) {
 	t.Helper()
 	var rows []struct {
 		ID, HostID, Labels, Name, Hostname string
-		PolicyID                           *string
+		PolicyID, TargetSetting            *string
+		RepositoryID                       string
 		Kind                               wire.Kind
 		State                              wire.State
 		QueuedAt                           time.Time
 	}
-	err := r.db.Read(t.Context()).Raw(`SELECT jobs.id, jobs.host_id, jobs.kind, jobs.state, jobs.queued_at, jobs.policy_id, hosts.labels, hosts.name, hosts.hostname
+	err := r.db.Read(t.Context()).Raw(`SELECT jobs.id, jobs.host_id, jobs.kind, jobs.state, jobs.queued_at, jobs.policy_id, jobs.target_setting, jobs.repository_id, hosts.labels, hosts.name, hosts.hostname
 		FROM jobs JOIN hosts ON hosts.id = jobs.host_id ORDER BY jobs.id DESC`).Scan(&rows).Error
 	if err != nil {
 		t.Fatal(err)
@@ -86,6 +94,7 @@ func (r *rig) plainly(t *testing.T, f fleet.JobFilter) (ids []string) {
 	part := strings.ToLower(f.Search)
 	for _, j := range rows {
 		if (f.HostID == "" || f.HostID == j.HostID) && (f.Kind == "" || f.Kind == j.Kind) && (len(f.States) == 0 || slices.Contains(f.States, j.State)) &&
+			(f.Repository == "" || j.TargetSetting != nil && *j.TargetSetting == f.Repository || f.Repository == r.store && j.TargetSetting == nil && j.RepositoryID == storeID) &&
 			(f.Policy == "" || j.PolicyID != nil && *j.PolicyID == f.Policy) &&
 			(f.Before == nil || j.QueuedAt.Before(*f.Before)) && (f.After == nil || !j.QueuedAt.Before(*f.After)) &&
 			(f.Label == "" || strings.Contains(j.Labels, label)) &&

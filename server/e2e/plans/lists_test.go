@@ -29,6 +29,8 @@ type rig struct {
 	policies  *policy.Store
 	everyone  string // a policy of all hosts, and what became of it for a week
 	favourite string // one of a few
+
+	store string // a repository that all backups and checks went to, and whose prunes a runner did
 }
 
 // opened opens a database that is filled already.
@@ -96,7 +98,10 @@ func (r *rig) due(t testing.TB) {
 		if err := tx.Exec("UPDATE jobs SET policy_id = ? WHERE kind = 'backup'", r.everyone).Error; err != nil {
 			return err
 		}
-		return tx.Exec("UPDATE jobs SET policy_id = ? WHERE kind = 'backup' AND host_id = ?", r.favourite, r.hosts[0].ID).Error
+		if err := tx.Exec("UPDATE jobs SET policy_id = ? WHERE kind = 'backup' AND host_id = ?", r.favourite, r.hosts[0].ID).Error; err != nil {
+			return err
+		}
+		return r.shared(tx)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -104,6 +109,31 @@ func (r *rig) due(t testing.TB) {
 	if err := r.db.Write(t.Context(), func(tx *database.Tx) error { return tx.Exec("ANALYZE").Error }); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// storeID is restic's id of the repository that is shared.
+const storeID = "00000000000000000000000000000000000000000000000000000000000000cc"
+
+// shared has all backups and checks be of one repository, and the prunes about it.
+func (r *rig) shared(tx *database.Tx) error {
+	r.store = database.NewID()
+	for _, s := range []struct {
+		statement string
+		args      []any
+	}{
+		{`INSERT INTO repository_settings (id, name, name_key, url, sealed_password, env_keys, sealed_env, maintenance_env_keys, sealed_maintenance_env,
+			created_at, updated_at, secrets_changed_at) VALUES (?, 'store', 'store', '/srv/store', ?, '[]', ?, '[]', ?, ?, ?, ?)`,
+			[]any{r.store, []byte{1}, []byte{1}, []byte{1}, r.now, r.now, r.now}},
+		{"INSERT INTO repositories (id, created_at) VALUES (?, ?)", []any{storeID, r.now}},
+		{"INSERT INTO repository_maintenance (repository_id, setting_id) VALUES (?, ?)", []any{storeID, r.store}},
+		{"UPDATE jobs SET repository_id = ? WHERE kind IN ('backup', 'check') AND ended_at IS NOT NULL", []any{storeID}},
+		{"UPDATE jobs SET target_setting = ?, repository_id = ? WHERE kind = 'prune'", []any{r.store, storeID}},
+	} {
+		if err := tx.Exec(s.statement, s.args...).Error; err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // policyLists are those of policies, once there are some.
@@ -138,6 +168,12 @@ func (r *rig) policyLists() (all []list) {
 	jobs("of a policy, of a host", fleet.JobFilter{Policy: r.everyone, HostID: r.busy.ID})
 	jobs("of a policy, by a label", fleet.JobFilter{Policy: r.everyone, Label: "env=prod"})
 	jobs("of a small policy, by a label", fleet.JobFilter{Policy: r.favourite, Label: "env=prod"})
+	jobs("of a repository", fleet.JobFilter{Repository: r.store})
+	jobs("checks of a repository", fleet.JobFilter{Repository: r.store, Kind: wire.KindCheck})
+	jobs("prunes of a repository", fleet.JobFilter{Repository: r.store, Kind: wire.KindPrune})
+	jobs("forgets of a repository that has none", fleet.JobFilter{Repository: r.store, Kind: wire.KindForget})
+	jobs("of a repository, of a host", fleet.JobFilter{Repository: r.store, HostID: r.busy.ID})
+	jobs("of a repository, by a label", fleet.JobFilter{Repository: r.store, Label: "env=prod"})
 	jobs("of a policy, by a name's part", fleet.JobFilter{Policy: r.everyone, Search: "nas-muc-00"})
 	add := func(name string, read func(ctx context.Context, cursor string) (string, error)) {
 		all = append(all, list{name, read})
