@@ -125,6 +125,13 @@ func (s *Store) Rotate(ctx context.Context, actor database.Actor, id, hostID str
 			return err
 		}
 		if open {
+			j, err := r.job(tx)
+			if err != nil {
+				return err
+			}
+			if j.State.Terminal() && !j.State.Success() {
+				r.JobID = nil // a person does not wait for the next try
+			}
 			r.HostID, r.NextAt, r.Tries = &hostID, tx.Now, 0
 			if err := r.write(tx); err != nil {
 				return err

@@ -449,6 +449,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/growth": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What all repositories held together, day by day */
+        get: operations["getGrowth"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/hosts": {
         parameters: {
             query?: never;
@@ -988,6 +1005,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/repositories/{id}/growth": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a repository held, day by day */
+        get: operations["getRepositoryGrowth"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/repositories/{id}/hosts": {
         parameters: {
             query?: never;
@@ -1067,6 +1101,40 @@ export interface paths {
         put?: never;
         /** Tell what opens a repository, to who gives their own password again */
         post: operations["revealRepository"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/repositories/{id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give a repository another password, with no moment without one that opens it */
+        post: operations["rotateRepository"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/repositories/{id}/rotate/give-up": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End a change of password that cannot go on */
+        post: operations["giveUpRotation"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1324,7 +1392,7 @@ export interface components {
         };
         AcceptReply: {
             /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
             repository: components["schemas"]["RepositoryRef"];
             secrets?: components["schemas"]["Secrets"];
             spec: unknown;
@@ -1344,7 +1412,7 @@ export interface components {
             elapsed_seconds: number;
             id: string;
             /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
             /**
              * Format: double
              * @description 0 to 1
@@ -1365,7 +1433,7 @@ export interface components {
             /** Format: date-time */
             due_at: string;
             /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
             policy_id: string;
             /** Format: int64 */
             policy_version: number;
@@ -1410,7 +1478,7 @@ export interface components {
             cron: string;
             id: string;
             /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
             /** Format: int64 */
             late_seconds?: number;
             name: string;
@@ -1634,6 +1702,8 @@ export interface components {
         CreateRepository: {
             /** @description The storage lets the hosts' credentials remove nothing */
             append_only?: boolean;
+            /** @description The server orders an init by itself where restic says that there is none yet; absent: true */
+            auto_init?: boolean;
             /** @description Credentials of the backend, which each host gets */
             env?: {
                 [key: string]: string;
@@ -1787,6 +1857,26 @@ export interface components {
         ForgetSpec: {
             dry_run?: boolean;
             snapshot_ids: string[];
+        };
+        Growth: {
+            /** @description The oldest first; a day on which the server was off is left out */
+            days: components["schemas"]["GrowthDay"][];
+        };
+        GrowthDay: {
+            /** @description As in 2026-11-27, in UTC */
+            day: string;
+            /**
+             * Format: int64
+             * @description What the newest backups of its hosts held together, before restic stores equal data once
+             */
+            size_bytes: number;
+            /** Format: int64 */
+            snapshot_count: number;
+            /**
+             * Format: int64
+             * @description What lay in the storage after the last prune, as restic counted it; absent: no prune has told
+             */
+            stored_bytes?: number;
         };
         GuardReport: {
             broken?: string;
@@ -1978,7 +2068,9 @@ export interface components {
             updated_at: string;
             url: string;
         };
-        InitSpec: Record<string, never>;
+        InitSpec: {
+            if_missing?: boolean;
+        };
         InstallGuide: {
             /** @description Of a private certificate: the agent's --cert-pin */
             cert_pin?: string;
@@ -2038,7 +2130,7 @@ export interface components {
             /** Format: int64 */
             issues_dropped?: number;
             /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
             late_report: boolean;
             log_complete: boolean;
             /** Format: int64 */
@@ -2056,7 +2148,7 @@ export interface components {
             repository: components["schemas"]["RepositoryRef"];
             retry_of?: string;
             /** @description The typed order of the kind. */
-            spec: components["schemas"]["BackupSpec"] | components["schemas"]["RestoreSpec"] | components["schemas"]["CheckSpec"] | components["schemas"]["PruneSpec"] | components["schemas"]["ForgetSpec"] | components["schemas"]["InitSpec"] | components["schemas"]["SnapshotsSpec"] | components["schemas"]["UnlockSpec"];
+            spec: components["schemas"]["BackupSpec"] | components["schemas"]["RestoreSpec"] | components["schemas"]["CheckSpec"] | components["schemas"]["PruneSpec"] | components["schemas"]["ForgetSpec"] | components["schemas"]["InitSpec"] | components["schemas"]["SnapshotsSpec"] | components["schemas"]["UnlockSpec"] | components["schemas"]["RotateKeySpec"];
             /** Format: date-time */
             stalled_since?: string;
             /** Format: date-time */
@@ -2204,7 +2296,7 @@ export interface components {
         };
         MaintainRepository: {
             /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
             /** @description restic's own id */
             repository_id: string;
         };
@@ -2254,7 +2346,7 @@ export interface components {
             delivery: number;
             job_id: string;
             /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
             /** Format: date-time */
             queued_at: string;
             repository: components["schemas"]["RepositoryRef"];
@@ -2292,9 +2384,9 @@ export interface components {
             /** @description The absolute paths of a backup; in place of spec */
             args?: string[];
             /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
             /** @description The typed order of the kind. */
-            spec?: components["schemas"]["BackupSpec"] | components["schemas"]["RestoreSpec"] | components["schemas"]["CheckSpec"] | components["schemas"]["PruneSpec"] | components["schemas"]["ForgetSpec"] | components["schemas"]["InitSpec"] | components["schemas"]["SnapshotsSpec"] | components["schemas"]["UnlockSpec"];
+            spec?: components["schemas"]["BackupSpec"] | components["schemas"]["RestoreSpec"] | components["schemas"]["CheckSpec"] | components["schemas"]["PruneSpec"] | components["schemas"]["ForgetSpec"] | components["schemas"]["InitSpec"] | components["schemas"]["SnapshotsSpec"] | components["schemas"]["UnlockSpec"] | components["schemas"]["RotateKeySpec"];
             /**
              * Format: int64
              * @description 0: the kind's own
@@ -2645,6 +2737,8 @@ export interface components {
         Repository: {
             /** @description The storage lets the hosts' credentials remove nothing */
             append_only: boolean;
+            /** @description The repository is made by itself where restic says that there is none yet */
+            auto_init: boolean;
             /** @enum {string} */
             backend: "local" | "rest" | "sftp" | "s3" | "b2" | "azure" | "gs" | "swift";
             /** @description What restic found there, of one repository a host where the URL holds {host}; at most 100, and only where one repository is asked for */
@@ -2653,6 +2747,11 @@ export interface components {
             created_at: string;
             /** @description Names of the environment keys that are set */
             env_keys: string[];
+            /**
+             * Format: int64
+             * @description Of how many retention removes nothing until a person has looked
+             */
+            frozen_count: number;
             /** Format: int64 */
             host_count: number;
             id: string;
@@ -2666,11 +2765,23 @@ export interface components {
             maintenance: components["schemas"]["Maintenance"];
             /** @description Those of the second set, which only the runner gets; none: the runner gets the first */
             maintenance_env_keys: string[];
+            /**
+             * Format: int64
+             * @description Of how many restic says that they are gone
+             */
+            missing_count: number;
             name: string;
+            /**
+             * Format: date-time
+             * @description All data of all that is known to be there was read since; absent: not all of it was ever read
+             */
+            oldest_verified_at?: string;
             /** @description The URL holds {host}: each host has a repository of its own */
             per_host: boolean;
             /** Format: int64 */
             policy_count: number;
+            /** @description The last change of its password by the server; only where one repository is asked for */
+            rotation?: components["schemas"]["Rotation"];
             /** @description The host that maintains it */
             runner?: components["schemas"]["NamedHost"];
             /**
@@ -2687,6 +2798,11 @@ export interface components {
             updated_at: string;
             /** @description As restic's --repo; {host} in it stands for each host's own folder */
             url: string;
+            /**
+             * Format: int64
+             * @description Removals that wait for a person's yes
+             */
+            waiting_removals: number;
         };
         RepositoryContent: {
             /**
@@ -2709,6 +2825,11 @@ export interface components {
             last_forget_at?: string;
             /** Format: date-time */
             last_prune_at?: string;
+            /**
+             * Format: date-time
+             * @description restic says that the repository that was there is gone
+             */
+            missing_since?: string;
             /** Format: date-time */
             next_check_at?: string;
             /** Format: date-time */
@@ -2767,7 +2888,7 @@ export interface components {
         ResumeReply: {
             cancel: boolean;
             /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
             log_complete: boolean;
             /** Format: int64 */
             next_line: number;
@@ -2804,6 +2925,38 @@ export interface components {
             /** @description One's own */
             current_password: string;
         };
+        RotateKeySpec: {
+            step: string;
+        };
+        RotateRepository: {
+            /** @description The machine that does it; empty: the one that maintains the repository, else one that uses it */
+            host_id?: string;
+        };
+        Rotation: {
+            created_by: string;
+            /** Format: date-time */
+            ended_at?: string;
+            /** @description The machine that does it */
+            host?: components["schemas"]["NamedHost"];
+            /** @description The step under way */
+            job_id?: string;
+            /**
+             * Format: date-time
+             * @description When it is tried again
+             */
+            next_at?: string;
+            /** Format: date-time */
+            started_at: string;
+            /**
+             * @description adding: the old password is in force; switched: the new one is, and the old one still opens
+             * @enum {string}
+             */
+            state: "adding" | "switched" | "done" | "given_up";
+            /** Format: date-time */
+            switched_at?: string;
+            /** @description What keeps it from going on */
+            why?: string;
+        };
         RunJob: {
             /** @description False where a job of the policy that had not begun stands for it */
             created: boolean;
@@ -2822,6 +2975,7 @@ export interface components {
             };
             password: string;
             repository_url: string;
+            second_password?: string;
         };
         ServerInfo: {
             /** @description Of the source it was built from, when it is known */
@@ -3007,6 +3161,8 @@ export interface components {
             /** Format: int64 */
             snapshots_removed?: number;
             /** Format: int64 */
+            stored_bytes?: number;
+            /** Format: int64 */
             total_bytes_processed?: number;
             /** Format: int64 */
             total_files_processed?: number;
@@ -3073,6 +3229,8 @@ export interface components {
         };
         UpdateRepository: {
             append_only?: boolean;
+            /** @description Left out while the address of a known repository changes: false */
+            auto_init?: boolean;
             /** @description All keys there are to be */
             env?: {
                 [key: string]: string;
@@ -3104,7 +3262,7 @@ export interface components {
             host_name?: string;
             job_id?: string;
             /** @enum {string} */
-            kind?: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
+            kind?: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
             /**
              * @description host_busy: another job of the same lane runs on the host; repository_busy: another job holds the repository; turn: others are before it; delivery: nothing is in the way, the agent fetches it with its next call
              * @enum {string}
@@ -4160,6 +4318,38 @@ export interface operations {
             };
         };
     };
+    getGrowth: {
+        parameters: {
+            query?: {
+                /** @description How many days, today included */
+                days?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Growth"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listHosts: {
         parameters: {
             query?: {
@@ -4673,12 +4863,14 @@ export interface operations {
                 cursor?: string;
                 /** @description A host's id */
                 host?: string;
-                kind?: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock";
+                kind?: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
                 /** @description Of the host: key or key=value */
                 label?: string;
                 limit?: number;
                 /** @description A policy's id */
                 policy?: string;
+                /** @description A repository's id: jobs about it, and those of hosts that used it; where each host has one of its own, maintenance alone */
+                repository?: string;
                 /** @description Part of the host's name */
                 search?: string;
                 /** @description States, separated by commas */
@@ -5639,6 +5831,41 @@ export interface operations {
             };
         };
     };
+    getRepositoryGrowth: {
+        parameters: {
+            query?: {
+                /** @description How many days, today included */
+                days?: number;
+            };
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Growth"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listRepositoryHosts: {
         parameters: {
             query?: never;
@@ -5800,6 +6027,72 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["RepositorySecrets"];
                 };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rotateRepository: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RotateRepository"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Repository"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    giveUpRotation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A UUID */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Error */
             default: {
