@@ -96,10 +96,10 @@ func TestOwnersKeysBelowAreTaken(t *testing.T) {
 
 func TestBadFilesAreRefusedByName(t *testing.T) {
 	for line, want := range map[string]string{
-		"repo_urll: x":                                 `unknown key "repo_urll"`,
-		"host_id: " + hostID:                           `the key "host_id" was given`,
-		"repo_url: rest:https://s/x":                   "exactly one of repo_password",
-		"repo_url: rclone:x:y\nrepo_password: hunter2": "repo_url: repository: rclone",
+		"repo_urll: x":               `unknown key "repo_urll"`,
+		"host_id: " + hostID:         `the key "host_id" was given`,
+		"repo_url: rest:https://s/x": "exactly one of repo_password",
+		"repo_url: rclone:x,y=z:y\nrepo_password: hunter2":                         "rclone.conf",
 		"repo_url: /r\nrepo_password: hunter2\nrepo_password_file: /x":             "exactly one of repo_password",
 		"repo_url: /r\nrepo_password_file: here":                                   "repo_password_file: give an absolute path",
 		"repo_url: /r\nrepo_password_command: 'pass \"x'":                          "repo_password_command: a quote",

@@ -152,7 +152,7 @@ repositories:
 		allowed(t, g, &wire.SnapshotsSpec{}, at(wire.RepositoryServer, l))
 		allowed(t, g, &wire.SnapshotsSpec{}, at(wire.RepositoryTarget, l))
 	}
-	for _, l := range []string{"", "nonsense", "rclone:x:y", "rest:https://backup.example.com/host17", "rest:https://backup.example.com:8001/host17", "rest:https://backup.example.com:8000/host170",
+	for _, l := range []string{"", "nonsense", "rclone::x:y", "rest:https://backup.example.com/host17", "rest:https://backup.example.com:8001/host17", "rest:https://backup.example.com:8000/host170",
 		"rest:https://backup.example.com:8000/", "rest:https://backup.example.com:8000/host17/../host18", "rest:https://backup.example.com:8000/x/host17", "rest:https://evil.example.com:8000/host17",
 		"sftp:u@evil.example.com:/x", "sftp:store.example.com@evil:/x", "s3:s3.amazonaws.com/bucket2/host17", "s3:s3.amazonaws.com/bucket", "b2:my-bucket2:", "azure:my-bucket:", "/mnt/backup2", "/mnt"} {
 		refused(t, g, &wire.SnapshotsSpec{}, at(wire.RepositoryLocal, l), wire.CodeGuard, "repositories")
@@ -299,4 +299,20 @@ func TestDeniedHoldsAlsoWhenTheGuardIsBroken(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken(t, g, "gone")
+}
+
+// rclone is a program with the owner's configuration: without a word of the owner none of its remotes is used, also where
+// the owner's own agent.yaml names it.
+func TestRemotesOfRcloneAreTheOwnersToName(t *testing.T) {
+	none := Open(newHost(t).options)
+	some := newHost(t).guard("version: 1\nrclone: {remotes: [drive]}\n")
+	narrow := newHost(t).guard("version: 1\nrclone: {remotes: [drive]}\nrepositories: [{schemes: [rclone], path_prefix: /backup}]\n")
+	for _, source := range []string{wire.RepositoryLocal, wire.RepositoryServer, wire.RepositoryTarget} {
+		refused(t, none, &wire.SnapshotsSpec{}, at(source, "rclone:drive:backup"), wire.CodeGuard, "rclone.remotes")
+		refused(t, some, &wire.SnapshotsSpec{}, at(source, "rclone:other:backup"), wire.CodeGuard, "rclone.remotes")
+		refused(t, some, &wire.SnapshotsSpec{}, at(source, "rclone:drive,x=y:backup"), wire.CodeGuard, "repositories")
+		allowed(t, some, &wire.SnapshotsSpec{}, at(source, "rclone:drive:backup"))
+		allowed(t, narrow, &wire.SnapshotsSpec{}, at(source, "rclone:drive:backup/web1"))
+		refused(t, narrow, &wire.SnapshotsSpec{}, at(source, "rclone:drive:other"), wire.CodeGuard, "repositories")
+	}
 }

@@ -123,6 +123,15 @@ func (g *Guard) KeepsSecrets() bool {
 	return broken == nil && p.keepSecrets
 }
 
+// RcloneConfig is the configuration that rclone is to use: the host owner's.
+func (g *Guard) RcloneConfig() string {
+	p, _, broken := g.current()
+	if broken != nil {
+		return ""
+	}
+	return p.rcloneConfig
+}
+
 // Limits are bounds that shorten an order in place of refusing it.
 type Limits struct {
 	MaxRuntime time.Duration // 0: none

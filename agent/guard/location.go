@@ -19,6 +19,10 @@ func (p *policy) checkLocation(f Facts) *Refusal {
 	if l.scheme == "" {
 		return refuse("repositories", "the order names no repository that this host knows")
 	}
+	// rclone is a program, and its remotes may run others: the owner names those that may be used, whoever names the location.
+	if l.scheme == "rclone" && !slices.Contains(p.remotes, l.host) {
+		return refuse("rclone.remotes", "the remote %s may not be used here; name it in guard.yaml: rclone: {remotes: [%s]}", l.host, l.host)
+	}
 	if l.scheme == "local" && f.Source != wire.RepositoryLocal {
 		if r := p.checkServerFolder(l.path); r != nil {
 			return r
@@ -71,6 +75,9 @@ func parseLocation(s string) location {
 		return location{scheme: scheme, host: strings.ToLower(host), path: cleanPath(p)}
 	case "sftp":
 		return parseSFTP(rest)
+	case "rclone":
+		remote, p, _ := strings.Cut(rest, ":")
+		return location{scheme: scheme, host: remote, path: cleanPath(p)}
 	}
 	bucket, p, _ := strings.Cut(rest, ":")
 	return location{scheme: scheme, path: cleanPath(bucket + "/" + p)}

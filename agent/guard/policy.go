@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -43,6 +44,10 @@ type file struct {
 	Schedule struct {
 		KeepSecrets bool `yaml:"keep_secrets"`
 	} `yaml:"schedule"`
+	Rclone struct {
+		Remotes []string `yaml:"remotes"`
+		Config  string   `yaml:"config"`
+	} `yaml:"rclone"`
 }
 
 // Words of guard.yaml.
@@ -63,6 +68,8 @@ type policy struct {
 	restoreRoot    string
 	limits         Limits
 	keepSecrets    bool
+	remotes        []string // of rclone; none: no repository is reached by it
+	rcloneConfig   string
 }
 
 // kernelFolders hold no data that a restore could bring back, and much that is not what it seems.
@@ -73,7 +80,7 @@ var defaultKinds = []wire.Kind{wire.KindBackup, wire.KindRestore, wire.KindCheck
 
 // newPolicy is what holds without a file.
 func newPolicy(o Options) *policy {
-	p := &policy{kinds: map[wire.Kind]bool{}, allow: []string{"/"}, restoreRoot: o.RestoreRoot}
+	p := &policy{kinds: map[wire.Kind]bool{}, allow: []string{"/"}, restoreRoot: o.RestoreRoot, rcloneConfig: filepath.Join(filepath.Dir(o.Path), "rclone.conf")}
 	for _, k := range defaultKinds {
 		p.kinds[k] = true
 	}
@@ -91,7 +98,7 @@ func parse(data []byte, o Options) (*policy, error) {
 		return nil, fmt.Errorf("guard.yaml: %w", err)
 	}
 	p := newPolicy(o)
-	for _, part := range []func(*file) error{p.readVersion, p.readKinds, p.readBackup, p.readRepositories, p.readRestore, p.readMaintenance, p.readLimits} {
+	for _, part := range []func(*file) error{p.readVersion, p.readKinds, p.readBackup, p.readRepositories, p.readRestore, p.readMaintenance, p.readLimits, p.readRclone} {
 		if err := part(&f); err != nil {
 			return nil, fmt.Errorf("guard.yaml: %w", err)
 		}
@@ -198,6 +205,25 @@ func (p *policy) set(k wire.Kind, allowed bool) {
 	}
 }
 
+// remoteName is that of a remote in rclone.conf: nothing that rclone reads as options.
+var remoteName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]{0,127}$`)
+
+func (p *policy) readRclone(f *file) error {
+	for _, r := range f.Rclone.Remotes {
+		if !remoteName.MatchString(r) {
+			return fmt.Errorf("rclone.remotes: %.40q: give the name of a remote in rclone.conf, of letters, digits, _ and -, without the colon", r)
+		}
+	}
+	p.remotes = f.Rclone.Remotes
+	if f.Rclone.Config != "" {
+		if err := checkFolder(f.Rclone.Config); err != nil {
+			return fmt.Errorf("rclone.config: %w", err)
+		}
+		p.rcloneConfig = f.Rclone.Config
+	}
+	return nil
+}
+
 func (p *policy) readLimits(f *file) error {
 	if f.Limits.MaxRuntime != "" {
 		d, err := time.ParseDuration(f.Limits.MaxRuntime)
@@ -229,7 +255,7 @@ type repositoryRule struct {
 }
 
 var (
-	schemes  = []string{"local", "rest", "s3", "b2", "azure", "gs", "swift", "sftp"}
+	schemes  = []string{"local", "rest", "s3", "b2", "azure", "gs", "swift", "sftp", "rclone"}
 	hostname = regexp.MustCompile(`^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:[0-9]{1,5})?$`)
 )
 

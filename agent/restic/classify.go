@@ -43,7 +43,7 @@ var rules = []rule{
 	{wire.CodeSourceMissing, regexp.MustCompile(`all (?:target|source) directories/files do not exist`)},
 	{wire.CodeRepositoryDamaged, regexp.MustCompile(`repository contains errors|packs from index missing in repo|ciphertext verification failed|does not match, want|invalid data returned|the repository is damaged|The repository is damaged|blobs? .*not found in index|hash mismatch|pack [0-9a-f]{64}: does not exist`)},
 	{wire.CodePermissionDenied, regexp.MustCompile(`\(40[13]\)|40[13] (?:Unauthorized|Forbidden)|AccessDenied|Access Denied|InvalidAccessKeyId|SignatureDoesNotMatch`)},
-	{wire.CodeRepositoryUnreachable, regexp.MustCompile(`connection refused|connection reset|no such host|no route to host|network is unreachable|i/o timeout|timed out|TLS handshake|tls: |x509: |dial (?:tcp|unix)|\(50[0-9]\)|unable to start the sftp session|server misbehaving|broken pipe`)},
+	{wire.CodeRepositoryUnreachable, regexp.MustCompile(`connection refused|connection reset|no such host|no route to host|network is unreachable|i/o timeout|timed out|TLS handshake|tls: |x509: |dial (?:tcp|unix)|\(50[0-9]\)|unable to start the sftp session|server misbehaving|broken pipe|error talking HTTP to rclone`)},
 	{wire.CodePermissionDenied, regexp.MustCompile(`permission denied|operation not permitted|read-only file system`)},
 }
 

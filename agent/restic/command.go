@@ -37,7 +37,8 @@ type Invocation struct {
 	Kind    wire.Kind `json:"kind"`
 	Version Version   `json:"version"`
 	Path    string    `json:"path"`
-	Args    []string  `json:"args"` // without the program's name
+	Args    []string  `json:"args"`              // without the program's name
+	Options []string  `json:"options,omitempty"` // before them
 	Env     []string  `json:"env"`
 	// Password reaches restic by a pipe, as RESTIC_PASSWORD_FILE=/dev/fd/3.
 	Password string `json:"password"`
@@ -118,7 +119,11 @@ func (a Access) begin() (Invocation, error) {
 	if !filepath.IsAbs(a.Binary.Path) {
 		return Invocation{}, coded(wire.CodeResticMissing, "restic's path %.200q is not absolute; %s", a.Binary.Path, install)
 	}
-	return Invocation{Version: a.Binary.Version, Path: a.Binary.Path, Env: env, Password: a.Repository.Password}, nil
+	i := Invocation{Version: a.Binary.Version, Path: a.Binary.Path, Env: env, Password: a.Repository.Password}
+	if strings.HasPrefix(a.Repository.URL, "rclone:") {
+		return i.withRclone(a.Host.RcloneConfig, strings.Split(SafePath, ":"))
+	}
+	return i, nil
 }
 
 // environment builds restic's environment from empty: constants, this host's folders, the repository, and

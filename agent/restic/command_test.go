@@ -263,7 +263,7 @@ func TestBuildRefusesWhatItMustNotRun(t *testing.T) {
 		"no hostname":            {func(a *Access, o *Order) { a.Host.Hostname = "" }, wire.CodeInvalidSpec},
 		"a relative job folder":  {func(a *Access, o *Order) { o.JobDir = "jobs" }, wire.CodeInvalidSpec},
 		"no job folder":          {func(a *Access, o *Order) { o.JobDir = "" }, wire.CodeInvalidSpec},
-		"an rclone repository":   {func(a *Access, o *Order) { a.Repository.URL = "rclone:x:y" }, wire.CodeNoRepository},
+		"an rclone repository":   {func(a *Access, o *Order) { a.Repository.URL = "rclone::local:y" }, wire.CodeNoRepository},
 		"no repository":          {func(a *Access, o *Order) { a.Repository.URL = "" }, wire.CodeNoRepository},
 		"a wild environment":     {func(a *Access, o *Order) { a.Repository.Env = map[string]string{"PATH": "/x"} }, wire.CodeNoRepository},
 		"no password":            {func(a *Access, o *Order) { a.Repository.Password = "" }, wire.CodeNoRepository},

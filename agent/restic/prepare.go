@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"restic-manager/shared/wire"
@@ -70,7 +71,7 @@ func (i Invocation) Cmd() (cmd *exec.Cmd, release func(), err error) {
 		}
 		pipes = append(pipes, r)
 	}
-	cmd = exec.Command(i.Path, i.Args...)
+	cmd = exec.Command(i.Path, slices.Concat(i.Options, i.Args)...)
 	cmd.Dir = "/"
 	cmd.Env = i.Env
 	cmd.Stdin = nil // the null device

@@ -54,6 +54,8 @@ type Host struct {
 	CacheDir string
 	// TempDir takes restic's pack files while they are made.
 	TempDir string
+	// RcloneConfig is the rclone.conf of the host's owner; used for rclone: locations alone.
+	RcloneConfig string
 }
 
 // Repository is where a repository is and what opens it. Env has keys of wire.RepositoryEnvKeys only.

@@ -303,7 +303,7 @@ func (r *Runner) logLimits() spool.LogLimits {
 
 // host is what this machine gives to restic.
 func (r *Runner) host(ctx context.Context) restic.Host {
-	return restic.Host{Hostname: r.c.Facts(ctx).Hostname, StateDir: r.c.Paths.State, CacheDir: r.c.Paths.Cache, TempDir: r.c.Paths.Runtime}
+	return restic.Host{Hostname: r.c.Facts(ctx).Hostname, StateDir: r.c.Paths.State, CacheDir: r.c.Paths.Cache, TempDir: r.c.Paths.Runtime, RcloneConfig: r.c.Guard.RcloneConfig()}
 }
 
 // keepAsideBytes bounds what all folders put aside take together: a few of the longest logs.

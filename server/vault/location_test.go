@@ -20,7 +20,7 @@ func TestLocations(t *testing.T) {
 		}
 	}
 	for _, in := range []string{"", "{host}", "relative/{host}", "rest:https://{host}.example/x", "rest:https://{host}/x", "b2:{host}:x", "sftp:{host}@backup.example:/x", "sftp:user@{host}:/x",
-		"/srv/{host}/{host}", "/srv/{host}/..", "/srv/{host}/../..", "/srv/~host~/{host}", "rest:https://u:p@backup.example/{host}", "rclone:x:{host}", "/srv/{HOST}\x00"} {
+		"/srv/{host}/{host}", "/srv/{host}/..", "/srv/{host}/../..", "/srv/~host~/{host}", "rest:https://u:p@backup.example/{host}", "rclone:{host}:x", "rclone:x,y={host}:z", "/srv/{HOST}\x00"} {
 		if got, err := checkLocation(in); err == nil {
 			t.Errorf("%s: got %q, want it refused", in, got)
 		}

@@ -53,7 +53,7 @@ type Repository struct {
 	ID                 string     `json:"id"`
 	Name               string     `json:"name"`
 	URL                string     `json:"url" doc:"As restic's --repo; {host} in it stands for each host's own folder"`
-	Backend            string     `json:"backend" enum:"local,rest,sftp,s3,b2,azure,gs,swift"`
+	Backend            string     `json:"backend" enum:"local,rest,sftp,s3,b2,azure,gs,swift,rclone"`
 	PerHost            bool       `json:"per_host" doc:"The URL holds {host}: each host has a repository of its own"`
 	AutoInit           bool       `json:"auto_init" doc:"The repository is made by itself where restic says that there is none yet"`
 	AppendOnly         bool       `json:"append_only" doc:"The storage lets the hosts' credentials remove nothing"`

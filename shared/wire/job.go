@@ -64,6 +64,7 @@ const (
 	CodeRepositoryUnreachable = "repository_unreachable"
 	CodeRepositoryDamaged     = "repository_damaged"
 	CodeRepositoryExists      = "repository_exists" // init found one there already
+	CodeRcloneMissing         = "rclone_missing"    // no rclone, or no configuration for it
 	CodeKeyRemains            = "key_remains"       // a removed password opens another key
 	CodePermissionDenied      = "permission_denied"
 	CodeSourceMissing         = "source_missing" // none of the paths to back up, or to restore, exists

@@ -18,6 +18,7 @@ var (
 	host     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
 	user     = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
 	bucket   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	remote   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]{0,127}$`)
 	safePath = regexp.MustCompile(`^[A-Za-z0-9._/@+=~-]*$`)
 )
 
@@ -29,7 +30,8 @@ func isObjectPath(p string) bool {
 
 // CheckRepositoryURL checks a restic repository location and returns it in the form restic gets. A
 // location is code, not data: rclone's may run programs, and restic gives sftp's host to ssh unguarded.
-// Allowed are an absolute local path, rest:http(s)://, s3:, b2:, azure:, gs:, swift: and sftp:. Passwords
+// Allowed are an absolute local path, rest:http(s)://, s3:, b2:, azure:, gs:, swift:, sftp: and rclone: with
+// the bare name of a remote that the host's owner has set up. Passwords
 // in it are refused: they belong in the environment. Source: restic doc, "Preparing a new repository".
 func CheckRepositoryURL(s string) (string, error) {
 	if s == "" || len(s) > maxPathLen || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
@@ -40,7 +42,7 @@ func CheckRepositoryURL(s string) (string, error) {
 	}
 	scheme, rest, ok := strings.Cut(s, ":")
 	if !ok {
-		return "", errors.New("repository: give an absolute path or one of rest:, s3:, b2:, azure:, gs:, swift:, sftp:")
+		return "", errors.New("repository: give an absolute path or one of rest:, s3:, b2:, azure:, gs:, swift:, sftp:, rclone:")
 	}
 	switch scheme {
 	case "local":
@@ -65,9 +67,13 @@ func CheckRepositoryURL(s string) (string, error) {
 	case "sftp":
 		return sftpURL(rest)
 	case "rclone":
-		return "", errors.New("repository: rclone remotes can run programs and are not taken; use rest:, s3: or sftp:")
+		r, p, _ := strings.Cut(rest, ":")
+		if !remote.MatchString(r) || strings.HasPrefix(p, "-") || p == "" || !isObjectPath(p) {
+			return "", errors.New("repository: give rclone:REMOTE:PATH, the name of a remote that the host's own rclone.conf has; options and backends written into it are not taken")
+		}
+		return "rclone:" + r + ":" + p, nil
 	}
-	return "", fmt.Errorf("repository: %.20q is not a scheme this product takes; use an absolute path or rest:, s3:, b2:, azure:, gs:, swift:, sftp:", scheme)
+	return "", fmt.Errorf("repository: %.20q is not a scheme this product takes; use an absolute path or rest:, s3:, b2:, azure:, gs:, swift:, sftp:, rclone:", scheme)
 }
 
 func localPath(p string) (string, error) {

@@ -28,6 +28,8 @@ func TestRepositoryLocationsAreBroughtIntoOneForm(t *testing.T) {
 		"sftp:user@host:/srv/repo":            "sftp:user@host:/srv/repo",
 		"sftp:host:repo":                      "sftp:host:repo",
 		"sftp://user@host:2222//srv/repo":     "sftp://user@host:2222//srv/repo",
+		"rclone:drive:backup/web1":            "rclone:drive:backup/web1",
+		"rclone:on_disk:/srv/backup":          "rclone:on_disk:/srv/backup",
 	} {
 		got, err := CheckRepositoryURL(in)
 		if err != nil || got != want {
@@ -39,7 +41,8 @@ func TestRepositoryLocationsAreBroughtIntoOneForm(t *testing.T) {
 func TestRepositoryLocationsThatRunOrHideAreRefused(t *testing.T) {
 	for _, in := range []string{
 		"", "relative", "/", "//", "/..", "local:rel", "file:/x", "https://host/x", "RCLONE:x", "unknown:x",
-		"rclone::webdav,url='http://x',bearer_token_command='touch x':x", "rclone:remote:path",
+		"rclone::webdav,url='http://x',bearer_token_command='touch x':x", "rclone:", "rclone:x", "rclone:x:", "rclone::x", "rclone:-x:y", "rclone:x:-y", "rclone:x,vfs_cache=y:z",
+		"rclone::local:/x", "rclone:x y:z", "rclone:x:a b", "rclone:x:../y", "rclone:x:$(y)", "rclone:/x:y",
 		"sftp:-oProxyCommand=touch x:/x", "sftp:-oProxyCommand=x@host:/x", "sftp:user@-oProxyCommand=x:/x",
 		"sftp://-oProxyCommand=x/y", "sftp://user@-E:22/y", "sftp:-F/etc/x:/x", "sftp:host:-x", "sftp:host:", "sftp:host",
 		"sftp:user:secret@host:/x", "sftp:host:/a;touch x", "sftp://host:99999/x", "sftp://host", "sftp://host/", "sftp:host:/a/../b",
@@ -86,7 +89,7 @@ func FuzzRepositoryURL(f *testing.F) {
 			return
 		}
 		switch scheme {
-		case "rest", "s3", "b2", "azure", "gs", "swift", "sftp":
+		case "rest", "s3", "b2", "azure", "gs", "swift", "sftp", "rclone":
 		default:
 			t.Fatalf("%q: scheme of %q", in, got)
 		}
