@@ -17,6 +17,8 @@ export interface JobFilter {
 	host?: string;
 	/** A policy's id. */
 	policy?: string;
+	/** The id of a repository that the server holds. */
+	repository?: string;
 }
 
 /** How many jobs one call gives. */
@@ -42,6 +44,7 @@ function page(f: JobFilter, cursor: string | undefined, signal: AbortSignal): Pr
 					cursor,
 					host: f.host,
 					policy: f.policy,
+					repository: f.repository,
 					search: f.search,
 					state: f.state ? [...f.state] : undefined,
 					kind: f.kind,

@@ -10,6 +10,8 @@ export type RepositoryContent = Schemas["RepositoryContent"];
 export type Repository = Schemas["Repository"];
 export type RepositoryHost = Schemas["RepositoryHost"];
 export type CreateRepository = Schemas["CreateRepository"];
+export type Rotation = Schemas["Rotation"];
+export type GrowthDay = Schemas["GrowthDay"];
 export type UpdateRepository = Schemas["UpdateRepository"];
 
 /** The repositories that the server holds, for one machine or for many. */
@@ -29,6 +31,17 @@ export const repositoryHostsQuery = (id: string) =>
 	queryOptions({
 		queryKey: [...keys.repositories, id, "hosts"] as const,
 		queryFn: ({ signal }) => got(client.GET("/api/repositories/{id}/hosts", { params: { path: { id } }, signal })),
+	});
+
+/** What a repository held day by day; without one: all of them together. */
+export const growthQuery = (id: string | undefined, days: number) =>
+	queryOptions({
+		queryKey: [...keys.repositories, id ?? "all", "growth", days] as const,
+		queryFn: ({ signal }) =>
+			id === undefined
+				? got(client.GET("/api/growth", { params: { query: { days } }, signal }))
+				: got(client.GET("/api/repositories/{id}/growth", { params: { path: { id }, query: { days } }, signal })),
+		staleTime: 600_000,
 	});
 
 function stale(queries: QueryClient) {
@@ -102,5 +115,29 @@ export function useTestRepository(id: string) {
 	return useMutation({
 		mutationFn: (host_id: string) =>
 			got(client.POST("/api/repositories/{id}/test", { params: { path: { id } }, body: { host_id } })),
+	});
+}
+
+/** Gives the repository another password, or has a change that is under way go on at once. */
+export function useRotate(id: string) {
+	const queries = useQueryClient();
+	return useMutation({
+		mutationFn: (host_id: string) =>
+			got(
+				client.POST("/api/repositories/{id}/rotate", {
+					params: { path: { id } },
+					body: { ...(host_id && { host_id }) },
+				}),
+			),
+		onSuccess: () => stale(queries),
+	});
+}
+
+/** Ends a change of the password that cannot go on. */
+export function useGiveUpRotation(id: string) {
+	const queries = useQueryClient();
+	return useMutation({
+		mutationFn: () => got(client.POST("/api/repositories/{id}/rotate/give-up", { params: { path: { id } } })),
+		onSuccess: () => stale(queries),
 	});
 }

@@ -2740,7 +2740,7 @@ export interface components {
             /** @description The repository is made by itself where restic says that there is none yet */
             auto_init: boolean;
             /** @enum {string} */
-            backend: "local" | "rest" | "sftp" | "s3" | "b2" | "azure" | "gs" | "swift";
+            backend: "local" | "rest" | "sftp" | "s3" | "b2" | "azure" | "gs" | "swift" | "rclone";
             /** @description What restic found there, of one repository a host where the URL holds {host}; at most 100, and only where one repository is asked for */
             contents?: components["schemas"]["RepositoryContent"][];
             /** Format: date-time */

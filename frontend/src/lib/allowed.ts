@@ -39,6 +39,8 @@ export function refusal(kind: JobKind): string {
 		case "forget":
 		case "prune":
 			return `its owner has to set maintenance.${kind}: true in guard.yaml on the machine.`;
+		case "rotate_key":
+			return "its owner has to set maintenance.keys: true in guard.yaml on the machine.";
 		case "restore":
 			return "its owner has to set restore.mode: staging in guard.yaml on the machine.";
 		case "unlock":

@@ -121,7 +121,8 @@ describe("places of repositories", () => {
 		["rest:https://x/y", "rest"],
 		["s3:https://x/y", "s3"],
 		["sftp:a@b:/c", "sftp"],
-		["rclone:x:y", ""],
+		["rclone:x:y", "rclone"],
+		["ftp:x:y", ""],
 		["nonsense", ""],
 	])("%s is %s", (url, scheme) => expect(schemeOf(url)).toBe(scheme));
 	it("asks for what the scheme needs", () => {

@@ -1,6 +1,6 @@
 // Where a repository is, by parts that people know, and the location that restic reads.
 
-export type Backend = "local" | "rest" | "sftp" | "s3" | "b2" | "azure" | "gs" | "swift";
+export type Backend = "local" | "rest" | "sftp" | "s3" | "b2" | "azure" | "gs" | "swift" | "rclone";
 
 /** One part of a place, as a field of a form. */
 export interface Part {
@@ -131,10 +131,34 @@ export const backends: Record<Backend, Kind> = {
 	},
 	azure: { name: "Azure", about: "Microsoft Azure Blob Storage.", ...bucket("azure", "Container") },
 	gs: { name: "Google Cloud", about: "Google Cloud Storage, by an access token.", ...bucket("gs", "Bucket") },
+	rclone: {
+		name: "rclone",
+		about:
+			"A remote that each machine's owner has set up in rclone.conf and allows in guard.yaml; its secrets are not kept here.",
+		parts: [
+			{ name: "remote", label: "Remote", about: "Its name in rclone.conf", example: "drive" },
+			{ name: "path", label: "Folder", example: "backups/{host}" },
+		],
+		url: (p) => `rclone:${part(p, "remote").replace(/:$/, "")}:${part(p, "path").replace(/\/+$/, "")}`,
+		parse(url) {
+			const m = /^rclone:([A-Za-z0-9_][A-Za-z0-9_-]*):(.+)$/.exec(url);
+			return m ? { remote: m[1] ?? "", path: m[2] ?? "" } : undefined;
+		},
+	},
 	swift: { name: "Swift", about: "OpenStack Swift.", ...bucket("swift", "Container") },
 };
 
-export const backendOrder = ["rest", "s3", "sftp", "local", "b2", "azure", "gs", "swift"] as const satisfies Backend[];
+export const backendOrder = [
+	"rest",
+	"s3",
+	"sftp",
+	"local",
+	"b2",
+	"azure",
+	"gs",
+	"swift",
+	"rclone",
+] as const satisfies Backend[];
 
 function withScheme(address: string): string {
 	const a = address.replace(/\/+$/, "");

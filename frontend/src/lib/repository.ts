@@ -45,7 +45,7 @@ export function schemeOf(url: string): string {
 	const u = url.trim();
 	if (u.startsWith("/")) return "local";
 	const scheme = /^([a-z0-9]+):/.exec(u)?.[1] ?? "";
-	return scheme in repositoryEnv || scheme === "local" || scheme === "sftp" ? scheme : "";
+	return scheme in repositoryEnv || scheme === "local" || scheme === "sftp" || scheme === "rclone" ? scheme : "";
 }
 
 /** The keys a location of this scheme usually needs. */

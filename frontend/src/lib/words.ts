@@ -15,6 +15,11 @@ export const kindWords: Record<JobKind, { name: string; doing: string; about: st
 	forget: { name: "Forget", doing: "Forgetting", about: "Removes snapshots; the space comes back with a prune." },
 	init: { name: "Initialize", doing: "Initializing", about: "Makes the repository where there is none." },
 	snapshots: { name: "List snapshots", doing: "Listing", about: "Asks the repository which snapshots it holds." },
+	rotate_key: {
+		name: "Change password",
+		doing: "Changing the password",
+		about: "A step of giving the repository another password.",
+	},
 	unlock: { name: "Unlock", doing: "Unlocking", about: "Removes locks that a dead restic left behind." },
 };
 

@@ -22,6 +22,7 @@ export const jobKinds = [
 	"init",
 	"snapshots",
 	"unlock",
+	"rotate_key",
 ] as const satisfies readonly JobKind[];
 
 /** Which jobs are shown, all in the URL. */

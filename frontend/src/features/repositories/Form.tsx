@@ -142,6 +142,16 @@ export function RepositoryEditor({ repository, saved, leave }: Props) {
 						))}
 				</div>
 			</Card>
+			<Card title="If there is none yet">
+				<div className={classes.fields}>
+					<Switch
+						label="Make the repository by itself"
+						description="The first machine to be told by restic that there is none makes it. One that was there and is gone is never made anew."
+						checked={form.autoInit}
+						onChange={(e) => set("autoInit", e.currentTarget.checked)}
+					/>
+				</div>
+			</Card>
 			<Card title="What may be removed">
 				<div className={classes.fields}>
 					<Switch
@@ -150,7 +160,7 @@ export function RepositoryEditor({ repository, saved, leave }: Props) {
 						checked={form.appendOnly}
 						onChange={(e) => set("appendOnly", e.currentTarget.checked)}
 					/>
-					{scheme !== "local" && scheme !== "sftp" && (
+					{scheme !== "local" && scheme !== "sftp" && scheme !== "rclone" && (
 						<Switch
 							label="Maintenance has credentials of its own"
 							description="The machine that removes and prunes gets these in place of the ones above; the others never see them."

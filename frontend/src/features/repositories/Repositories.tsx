@@ -4,7 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useMemo } from "react";
 import { mayAs, meQuery } from "../../api/auth";
-import { type Repository, repositoriesQuery, repositoryQuery } from "../../api/repositories";
+import { type Repository, repositoriesQuery } from "../../api/repositories";
 import { bytes, count } from "../../lib/bytes";
 import { backends } from "../../lib/place";
 import { Ago, useNow } from "../../ui/Ago";
@@ -14,7 +14,8 @@ import { Foreign } from "../../ui/Foreign";
 import { Card, Page } from "../../ui/Page";
 import rows from "../../ui/Rows.module.css";
 import { Empty, Shown } from "../../ui/States";
-import { fullyChecked, needsOf } from "./words";
+import { Growth } from "./Growth";
+import { needsOf } from "./words";
 
 /** The repositories that the server holds. */
 export function Repositories({ make }: { make: () => void }) {
@@ -49,6 +50,7 @@ export function Repositories({ make }: { make: () => void }) {
 					{(d) => <List repositories={d.repositories} />}
 				</Shown>
 			</Card>
+			{(query.data?.repositories.length ?? 0) > 0 && <Growth title="All together" />}
 		</Page>
 	);
 }
@@ -114,15 +116,12 @@ function List({ repositories }: { repositories: readonly Repository[] }) {
 	);
 }
 
-/** What only the single repository's answer tells. There are few of them, and the answers are kept. */
-function State({ repository, now }: { repository: Repository; now: number }) {
-	const { data } = useQuery(repositoryQuery(repository.id));
-	const r = data ?? repository;
-	const held = (r.contents ?? []).filter((c) => c.snapshot_count > 0);
+/** What it needs, and when all of it was last verified. */
+function State({ repository: r, now }: { repository: Repository; now: number }) {
 	return (
 		<>
 			<td data-name="verified" style={{ whiteSpace: "nowrap" }}>
-				{data ? <Ago at={fullyChecked(held)} never={held.length > 0 ? "not in full" : "–"} /> : "…"}
+				<Ago at={r.oldest_verified_at} never={r.snapshot_count > 0 ? "not in full" : "–"} />
 			</td>
 			<td>
 				<span className={rows.chips}>

@@ -1,5 +1,13 @@
-import { ActionIcon, Button, Menu, TextInput } from "@mantine/core";
-import { IconDots, IconKey, IconPencil, IconPlugConnected, IconSearch, IconTrash } from "@tabler/icons-react";
+import { ActionIcon, Menu, TextInput } from "@mantine/core";
+import {
+	IconDots,
+	IconKey,
+	IconPencil,
+	IconPlugConnected,
+	IconRefresh,
+	IconSearch,
+	IconTrash,
+} from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
@@ -29,8 +37,11 @@ import rows from "../../ui/Rows.module.css";
 import { Empty, Shown } from "../../ui/States";
 import { Contents } from "./Contents";
 import { works } from "./form";
+import { Growth } from "./Growth";
+import { History } from "./History";
 import { Removals } from "./Removals";
 import classes from "./Repositories.module.css";
+import { RotateDialog, RotationNote } from "./Rotation";
 import { KitDialog, RevealDialog } from "./Secrets";
 import { TestDialog } from "./TestDialog";
 import { needsOf } from "./words";
@@ -63,7 +74,7 @@ export function Crumb() {
 	);
 }
 
-type Dialog = "reveal" | "kit" | "test" | "delete";
+type Dialog = "reveal" | "kit" | "test" | "rotate" | "delete";
 const readsOnly = "Your account only reads. Ask an operator.";
 
 function View({
@@ -130,6 +141,14 @@ function View({
 						</Menu.Target>
 						<Menu.Dropdown>
 							<BarredItem
+								icon={<IconRefresh size={16} />}
+								reason={barred ?? (r.per_host ? "Each machine has a repository of its own here." : undefined)}
+								about="A new one is added, then the old one is removed."
+								onClick={() => setDialog("rotate")}
+							>
+								Change the password…
+							</BarredItem>
+							<BarredItem
 								icon={<IconTrash size={16} />}
 								danger
 								reason={barred ?? used}
@@ -145,16 +164,20 @@ function View({
 		>
 			<Shown query={query}>{() => null}</Shown>
 			<Needs repository={r} role={role} now={now} kit={() => setDialog("kit")} />
+			<RotationNote repository={r} operator={operator} goOn={() => setDialog("rotate")} />
 			<div className={classes.cards}>
 				<PlaceCard repository={r} role={role} reveal={() => setDialog("reveal")} />
 				<KitCard repository={r} role={role} make={() => setDialog("kit")} />
 				<MaintenanceCard repository={r} />
 			</div>
 			<Contents repository={r} operator={operator} />
+			<Growth id={r.id} title="Size and snapshots" />
 			<Removals repository={r} operator={operator} />
+			<History repository={r} />
 			<Hosts id={r.id} />
 			<RevealDialog repository={r} opened={dialog === "reveal"} close={close} />
 			<KitDialog repository={r} opened={dialog === "kit"} close={close} />
+			<RotateDialog repository={r} opened={dialog === "rotate"} close={close} />
 			<TestDialog repository={r} opened={dialog === "test"} close={close} />
 			<DeleteDialog repository={r} opened={dialog === "delete"} close={close} gone={gone} />
 		</Page>
@@ -321,22 +344,6 @@ function MaintenanceCard({ repository: r }: { repository: Repository }) {
 					Off: nothing is removed, pruned or verified by a schedule. What the policies are to keep is not acted on.
 				</p>
 			)}
-			<div className={classes.foot}>
-				<Button
-					size="xs"
-					variant="default"
-					renderRoot={(props) => <Link to="/jobs" search={{ kind: "prune" }} {...props} />}
-				>
-					Prunes
-				</Button>
-				<Button
-					size="xs"
-					variant="default"
-					renderRoot={(props) => <Link to="/jobs" search={{ kind: "check" }} {...props} />}
-				>
-					Checks
-				</Button>
-			</div>
 		</Card>
 	);
 }

@@ -51,7 +51,11 @@ function Test({ repository, close }: Omit<Props, "opened">) {
 									<Foreign>{job.host_name}</Foreign> reached it, and its password opened it.
 								</>
 							) : missing ? (
-								"The place answers, but there is no repository yet. The first backup of a policy does not make one: initialize it from a machine's page."
+								repository.auto_init ? (
+									"The place answers, but there is no repository yet. It is made by itself once a machine uses it."
+								) : (
+									"The place answers, but there is no repository yet: initialize it from the page of a machine that uses it."
+								)
 							) : (
 								<Foreign>{reasonOf(job)}</Foreign>
 							)}

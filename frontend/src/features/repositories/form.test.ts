@@ -1,8 +1,7 @@
 import { describe, expect, it } from "vitest";
-import type { Repository } from "../../api/repositories";
 import { bodyOf, formOf, newBodyOf, type RepositoryForm, urlOf } from "./form";
 import { testRepository } from "./testRepository";
-import { fullyChecked, needsOf } from "./words";
+import { needsOf } from "./words";
 
 const fresh = (changes: Partial<RepositoryForm>): RepositoryForm => ({
 	...formOf(undefined, "Europe/Vienna"),
@@ -90,25 +89,25 @@ describe("a repository that is there", () => {
 
 describe("what a repository needs", () => {
 	const now = Date.parse("2026-11-27T12:00:00Z");
-	const content = (c: Partial<NonNullable<Repository["contents"]>[number]>) => ({
-		repository_id: "a",
-		snapshot_count: 1,
-		checked_parts: 0,
-		parts: 10,
-		...c,
-	});
-	it("is a kit, and somebody to look at what is frozen", () => {
-		const r = testRepository({ kit_stale: true, contents: [content({ frozen: "much was removed" })] });
-		expect(needsOf(r, now).map((n) => n.id)).toEqual(["frozen", "kit"]);
+	it("is a kit, and somebody to look at what is gone, frozen, or waits", () => {
+		const r = testRepository({ kit_stale: true, frozen_count: 1, missing_count: 2, waiting_removals: 1 });
+		expect(needsOf(r, now).map((n) => n.id)).toEqual(["missing", "frozen", "removals", "kit"]);
 		expect(needsOf(testRepository(), now)).toEqual([]);
 	});
-	it("is as old as its oldest part", () => {
-		const a = content({ fully_checked_at: "2026-11-01T00:00:00Z" });
-		const b = content({ fully_checked_at: "2026-03-01T00:00:00Z" });
-		expect(fullyChecked([a, b])).toBe("2026-03-01T00:00:00Z");
-		expect(fullyChecked([a, content({})])).toBeUndefined();
+	it("is a check, when all of it was last verified half a year ago", () => {
 		const maintenance = { enabled: true, zone: "UTC", check: "0 6 * * 6" };
-		expect(needsOf(testRepository({ contents: [a, b], maintenance }), now).map((n) => n.id)).toEqual(["check"]);
-		expect(needsOf(testRepository({ contents: [a], maintenance }), now)).toEqual([]);
+		const ids = (at?: string) => needsOf(testRepository({ oldest_verified_at: at, maintenance }), now).map((n) => n.id);
+		expect(ids("2026-03-01T00:00:00Z")).toEqual(["check"]);
+		expect(ids("2026-11-01T00:00:00Z")).toEqual([]);
+		expect(ids()).toEqual([]);
+	});
+});
+
+describe("a repository that is made by itself", () => {
+	it("is so unless it is said otherwise", () => {
+		expect(formOf(undefined, "UTC").autoInit).toBe(true);
+		const r = testRepository({ auto_init: false });
+		expect(bodyOf(formOf(r, "UTC"), r)).toEqual({ body: {} });
+		expect(bodyOf({ ...formOf(r, "UTC"), autoInit: true }, r)).toEqual({ body: { auto_init: true } });
 	});
 });

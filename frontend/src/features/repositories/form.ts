@@ -17,6 +17,8 @@ export interface RepositoryForm {
 	password: "keep" | "generate" | "own";
 	ownPassword: string;
 	appendOnly: boolean;
+	/** It is made by itself where there is none yet. */
+	autoInit: boolean;
 	/** Whether the credentials are set anew: what was set cannot be shown. */
 	setEnv: boolean;
 	env: Record<string, string>;
@@ -51,6 +53,7 @@ export function formOf(r: Repository | undefined, zone: string): RepositoryForm 
 		password: r ? "keep" : "generate",
 		ownPassword: "",
 		appendOnly: r?.append_only ?? false,
+		autoInit: r?.auto_init ?? true,
 		setEnv: r === undefined,
 		env: {},
 		second: (r?.maintenance_env_keys.length ?? 0) > 0,
@@ -72,6 +75,7 @@ export const repositoryFields: Record<string, string> = {
 	repository: "url",
 	password: "ownPassword",
 	append_only: "appendOnly",
+	auto_init: "autoInit",
 	env: "env",
 	maintenance_env: "secondEnv",
 	runner_id: "runner",
@@ -124,6 +128,7 @@ export function bodyOf(
 	if (url !== was?.url) body.url = url;
 	if (f.password === "own") body.password = f.ownPassword;
 	if (f.appendOnly !== (was?.append_only ?? false)) body.append_only = f.appendOnly;
+	if (f.autoInit !== (was?.auto_init ?? true)) body.auto_init = f.autoInit;
 	if (f.setEnv && (was ? true : Object.keys(filled(f.env)).length > 0)) body.env = filled(f.env);
 	const hadSecond = (was?.maintenance_env_keys.length ?? 0) > 0;
 	if (f.second && f.setSecond) {

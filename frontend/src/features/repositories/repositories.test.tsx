@@ -51,7 +51,7 @@ it("walks the kinds of storage by the arrows", async () => {
 	expect(screen.getByRole("radio", { name: "S3" })).toHaveFocus();
 	expect(screen.getByRole("radio", { name: "S3" })).toHaveAttribute("aria-checked", "true");
 	await userEvent.keyboard("{ArrowLeft}{ArrowLeft}");
-	expect(screen.getByRole("radio", { name: "Swift" })).toHaveFocus();
+	expect(screen.getByRole("radio", { name: "rclone" })).toHaveFocus();
 });
 
 it("sends nothing of a form that is wrong, and shows the first field that is", async () => {

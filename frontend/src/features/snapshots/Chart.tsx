@@ -1,8 +1,9 @@
 import { Area, Bar, CartesianGrid, ComposedChart, ResponsiveContainer, Tooltip, XAxis, YAxis } from "recharts";
 import { bytes, counted } from "../../lib/bytes";
+import { byteTicks } from "../../lib/ticks";
 import { exact } from "../../lib/time";
 import classes from "./Snapshots.module.css";
-import { byteTicks, type Point } from "./series";
+import type { Point } from "./series";
 
 const dayFormat = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 const clockFormat = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });

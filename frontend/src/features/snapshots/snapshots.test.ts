@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
 import type { Snapshot } from "../../api/types";
+import { byteTicks } from "../../lib/ticks";
 import { locationOf, restoreCommand } from "./command";
 import { trendWords } from "./Growth";
 import { restoreSpecOf } from "./restoreForm";
 import { secondsOf } from "./SnapshotPage";
-import { byteTicks, mostPoints, pointsOf, seriesOf, trendOf } from "./series";
+import { mostPoints, pointsOf, seriesOf, trendOf } from "./series";
 
 function snapshot(changes: Partial<Snapshot>): Snapshot {
 	return {
