@@ -306,6 +306,7 @@ func TestDeniedHoldsAlsoWhenTheGuardIsBroken(t *testing.T) {
 func TestRemotesOfRcloneAreTheOwnersToName(t *testing.T) {
 	none := Open(newHost(t).options)
 	some := newHost(t).guard("version: 1\nrclone: {remotes: [drive]}\n")
+	refused(t, some, &wire.BackupSpec{Paths: []string{some.RcloneConfig()}}, at(wire.RepositoryLocal, "/mnt/backup"), wire.CodeGuard, "backup.deny")
 	narrow := newHost(t).guard("version: 1\nrclone: {remotes: [drive]}\nrepositories: [{schemes: [rclone], path_prefix: /backup}]\n")
 	for _, source := range []string{wire.RepositoryLocal, wire.RepositoryServer, wire.RepositoryTarget} {
 		refused(t, none, &wire.SnapshotsSpec{}, at(source, "rclone:drive:backup"), wire.CodeGuard, "rclone.remotes")

@@ -221,6 +221,9 @@ func (p *policy) readRclone(f *file) error {
 		}
 		p.rcloneConfig = f.Rclone.Config
 	}
+	if len(p.remotes) > 0 {
+		p.denied = append(p.denied, p.rcloneConfig) // it holds the secrets of the remotes
+	}
 	return nil
 }
 

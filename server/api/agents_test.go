@@ -335,7 +335,7 @@ var wellFormed = map[string]string{
 	"changePassword": `{"current":"` + goodSecret + `","new":"another fine long secret"}`, "createOperator": `{"username":"x","password":"another fine long secret","role":"viewer"}`,
 	"updateOperator": `{"disabled":true}`, "createEnrollmentToken": `{}`, "updateHost": `{"name":"x"}`, "putRepository": `{"url":"/r","password":"x"}`,
 	"createJob":        `{"kind":"backup","args":["/a"]}`,
-	"createRepository": `{"name":"x","url":"rest:https://backup.example/x"}`, "updateRepository": `{"append_only":true}`, "testRepository": `{"host_id":"` + nobody + `"}`,
+	"createRepository": `{"name":"x","url":"rest:https://backup.example/x"}`, "updateRepository": `{"append_only":true}`, "testRepository": `{"host_id":"` + nobody + `"}`, "rotateRepository": `{}`,
 	"revealRepository": `{"current_password":"` + goodSecret + `"}`, "makeRecoveryKit": `{"passphrase":"twelve and more","current_password":"` + goodSecret + `"}`,
 	"createAPIKey": `{"name":"k","role":"viewer"}`, "adoptSnapshots": `{"repository_id":"` + sha("r") + `"}`, "unfreezeRepository": `{"repository_id":"` + sha("r") + `"}`,
 	"maintainRepository": `{"repository_id":"` + sha("r") + `","kind":"check"}`, "previewRetention": `{"host_id":"` + nobody + `","keep":{"daily":7}}`,

@@ -109,6 +109,8 @@ var changesOfTheWorld = map[string]changing{
 	"updateRepository": {action: "repository.update", target: "repository:", topics: []string{"repositories"}},
 	"forgetRepository": {action: "repository.delete", target: "repository:", topics: []string{"repositories"}},
 	"revealRepository": {action: "repository.reveal", target: "repository:"}, "makeRecoveryKit": {action: "repository.kit", target: "repository:"},
+	"rotateRepository":   {action: "repository.rotate", target: "repository:", topics: []string{"repositories", "jobs"}},
+	"giveUpRotation":     {action: "repository.rotate_give_up", target: "repository:", topics: []string{"repositories"}},
 	"testRepository":     {action: "job.create", target: "job:", topics: []string{"jobs"}},
 	"maintainRepository": {action: "job.create", target: "job:", topics: []string{"jobs"}},
 	"adoptSnapshots":     {action: "retention.adopt", target: "repository:", topics: []string{"repositories"}},
@@ -150,7 +152,7 @@ func (r *rig) changes(row *Route, c changing) {
 	entries := r.trail()
 	entries = entries[:len(entries)-len(before)]
 	rows := 1
-	if c.operation == "approveRemoval" {
+	if c.operation == "approveRemoval" || c.operation == "rotateRepository" {
 		rows = 2 // the job's too
 	}
 	if len(entries) != rows || entries[0].Action != c.action || !strings.HasPrefix(entries[0].Target, c.target) || entries[0].Actor.Kind != "operator" {

@@ -99,6 +99,14 @@ func (w *world) repository() string {
 	return o.ID
 }
 
+// shared is a repository that is one for all hosts.
+func (w *world) shared() string {
+	w.t.Helper()
+	var o struct{ ID string }
+	w.must(request{method: "POST", path: "/api/repositories", as: w.admin, body: fmt.Sprintf(`{"name":%q,"url":"/srv/backup"}`, w.name("repository"))}, &o)
+	return o.ID
+}
+
 // policyBody is a policy for one host that is not there.
 func policyBody(name string) string {
 	return `{"name":"` + name + `","spec":{"hosts":{"ids":["` + nobody + `"]},"backup":{"paths":["/a"]},"schedule":{"cron":"30 2 * * *","zone":"UTC"}}}`
@@ -199,7 +207,7 @@ func (w *world) person(row *Route) (q request, id string) {
 		id = w.host().id
 	case "createRepository":
 		q.body = fmt.Sprintf(`{"name":%q,"url":"rest:https://backup.example/{host}"}`, w.name("repository"))
-	case "getRepository", "updateRepository", "forgetRepository", "listRepositoryHosts", "revealRepository", "makeRecoveryKit":
+	case "getRepository", "updateRepository", "forgetRepository", "listRepositoryHosts", "getRepositoryGrowth", "revealRepository", "makeRecoveryKit":
 		id = w.repository()
 	case "deleteAPIKey":
 		var k struct{ ID string }
@@ -218,6 +226,18 @@ func (w *world) person(row *Route) (q request, id string) {
 	case "testRepository":
 		id = w.repository()
 		q.body = fmt.Sprintf(`{"host_id":%q}`, w.host().id)
+	case "rotateRepository":
+		id = w.shared()
+		q.body = fmt.Sprintf(`{"host_id":%q}`, w.host().id)
+	case "giveUpRotation":
+		id = w.shared()
+		var o struct {
+			Rotation struct {
+				JobID string `json:"job_id"`
+			}
+		}
+		w.must(request{method: "POST", path: "/api/repositories/" + id + "/rotate", as: w.admin, body: fmt.Sprintf(`{"host_id":%q}`, w.host().id)}, &o)
+		w.must(request{method: "POST", path: "/api/jobs/" + o.Rotation.JobID + "/cancel", as: w.admin}, nil)
 	case "deleteRepository":
 		id = w.host().id
 		w.must(request{method: "PUT", path: "/api/hosts/" + id + "/repository", as: w.admin, body: wellFormed["putRepository"]}, nil)

@@ -144,10 +144,10 @@ func (s *Store) Rotate(ctx context.Context, actor database.Actor, id, hostID str
 			}
 			tx.Notify(database.TopicRepositories)
 		}
-		if err := tx.Audit(actor, "repository.rotate", "repository:"+id, map[string]any{"name": row.Name, "host": hostID, "resumed": open}); err != nil {
+		if err := s.advance(tx, row, r); err != nil {
 			return err
 		}
-		return s.advance(tx, row, r)
+		return tx.Audit(actor, "repository.rotate", "repository:"+id, map[string]any{"name": row.Name, "host": hostID, "resumed": open})
 	})
 	if err != nil {
 		return Repository{}, fmt.Errorf("rotate the key of repository %s: %w", id, err)
