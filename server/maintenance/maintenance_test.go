@@ -547,8 +547,8 @@ func TestChecksGoRoundThePartsOfTheData(t *testing.T) {
 		if n := r.count("SELECT count(*) FROM jobs WHERE kind = 'prune' AND state = 'succeeded'"); n != 1 {
 			t.Errorf("got %d prunes in the week, want 1", n)
 		}
-		if n := r.count("SELECT count(*) FROM repository_maintenance WHERE last_prune_at IS NOT NULL"); n != 1 {
-			t.Error("the prune is not noted")
+		if n := r.count("SELECT count(*) FROM repository_maintenance WHERE last_prune_at IS NOT NULL AND stored_bytes = 4711"); n != 1 {
+			t.Error("the prune is not noted, or not what it left")
 		}
 		// The time is the start of the job: what was written since was not read.
 		if n := r.count("SELECT count(*) FROM repository_checks c JOIN jobs j ON j.id = c.job_id WHERE c.checked_at = j.started_at AND j.ended_at > j.started_at"); n != 3 {
