@@ -202,3 +202,55 @@ func TestLockOfAKilledResticIsRemoved(t *testing.T) {
 		t.Errorf("locks: got %v %v, want none", ids, err)
 	}
 }
+
+// An init that may find a repository is good when the password opens the one that is there, and only then.
+func TestAnInitThatFindsARepository(t *testing.T) {
+	t.Parallel()
+	for _, version := range []string{"0.14.0", "0.18.0"} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			a := access(t, version)
+			initialise := func(a restic.Access, existing *restic.Access) (r *rig) {
+				t.Helper()
+				r = newRig(t)
+				run, err := restic.Build(a, restic.Order{Spec: &wire.InitSpec{IfMissing: existing != nil}, JobDir: r.folder.Dir()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.order.Run, r.order.Existing = run, existing
+				return r
+			}
+			wantState(t, initialise(a, nil).run(), wire.StateFailed, wire.CodeRepositoryExists)
+			got := initialise(a, &a).run()
+			wantState(t, got, wire.StateSucceeded, "")
+			id, err := a.CatConfig(t.Context())
+			if err != nil || got.Finish.Summary == nil || got.Finish.Summary.RepositoryID != id {
+				t.Errorf("got %+v, want the id of the repository that is there (%s, %v)", got.Finish.Summary, id, err)
+			}
+			other := a
+			other.Repository.Password = "another password"
+			wantState(t, initialise(other, &other).run(), wire.StateFailed, wire.CodeWrongPassword)
+		})
+	}
+}
+
+// What restic says it did is held against the repository before the job has succeeded.
+func TestARotationIsProven(t *testing.T) {
+	t.Parallel()
+	a := access(t, "0.18.0")
+	none := a
+	none.Repository.Password = "opens nothing"
+	step := func(p restic.Proof) *rig {
+		t.Helper()
+		r := newRig(t)
+		run, err := restic.Build(a, restic.Order{Spec: &wire.RotateKeySpec{Step: wire.RotateRemove}, JobDir: r.folder.Dir(), Keys: &restic.Keys{Second: "x"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.order.Run, r.order.Proof = run, &p
+		return r
+	}
+	wantState(t, step(restic.Proof{Opens: a, Closed: &none}).run(), wire.StateSucceeded, "")
+	wantState(t, step(restic.Proof{Opens: none}).run(), wire.StateFailed, wire.CodeWrongPassword)
+	wantState(t, step(restic.Proof{Opens: a, Closed: &a}).run(), wire.StateFailed, wire.CodeKeyRemains)
+}
