@@ -93,6 +93,8 @@ type Server struct {
 	polls       *limiter // by host
 	enrolls     *limiter // by network
 	bodies      *gate    // by host
+	holds       *gate    // by host
+	allHolds    *gate    // one key
 	openapi     []byte
 	stop        context.Context // ends with the waits
 	stopAll     context.CancelFunc
@@ -134,6 +136,7 @@ func build(o Options) (*Server, error) {
 	s.polls = newLimiter(l.HostPerSecond, l.HostBurst, s.now)
 	s.enrolls = newLimiter(l.HostPerSecond, l.HostBurst, s.now)
 	s.bodies = newGate(maxBodies)
+	s.holds, s.allHolds = newGate(maxHolds), newGate(maxAllHolds)
 	s.agents = install.OpenAgents(o.AgentsDir)
 	s.metrics = newMetrics(o.Fleet, o.Version)
 	s.register(s.table())

@@ -3,6 +3,8 @@ package api
 import (
 	"net/http"
 	"time"
+
+	"restic-manager/shared/wire"
 )
 
 // The methods.
@@ -16,7 +18,7 @@ const (
 
 // Longest waits, in whole seconds. A poll's is its agent's choice (wire.ParsePollQuery).
 const (
-	maxPollWait = 60 * time.Second
+	maxPollWait = wire.MaxHold
 	maxWait     = 25 * time.Second
 )
 
@@ -112,6 +114,7 @@ func (s *Server) table() []*Route {
 		route(post, "/api/agents/enroll", Public, "enroll", "Turn an enrollment token into a host", answer(s.enroll), small, status(201)),
 		route(post, "/api/agents/hello", Agent, "hello", "An agent's first word after its start", answer(s.hello), limited),
 		route(get, "/api/agents/next-command", Agent, "nextCommand", "The long poll", raw((*Server).nextCommand, contractOfPoll), limited, quiet, waits(maxPollWait)),
+		route(get, "/api/agents/hold", Agent, "hold", "A request that is held as a poll is and asks for nothing: it tries the way", raw((*Server).hold, contractOfHold), limited, quiet, waits(wire.MaxHold)),
 		route(post, "/api/agents/jobs/{id}/accept", Agent, "acceptJob", "Take an offered job", answer(s.acceptJob)),
 		route(post, "/api/agents/jobs/{id}/start", Agent, "startJob", "Say that restic is about to run", answer(s.startJob)),
 		route(post, "/api/agents/jobs/{id}/adopt", Agent, "adoptJob", "Report a scheduled job that was begun while the server was away", answer(s.adoptJob)),

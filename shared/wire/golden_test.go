@@ -34,6 +34,7 @@ func messages() map[string]any {
 			Jobs:         []JobReport{{ID: uuid, Lease: lease, Phase: PhaseRunning}}, Now: when},
 		"hello_reply":    &HelloReply{ServerTime: when, Mark: lease, Jobs: []JobVerdict{{ID: uuid, Verdict: VerdictContinue}}},
 		"poll_reply":     &PollReply{Mark: lease, Offer: &Offer{JobID: uuid, Delivery: 2, Kind: KindBackup, Spec: spec, Repository: repository, TimeLimitSeconds: 86400, QueuedAt: when}, Cancel: []string{uuid}, Drop: []JobRef{{ID: uuid, Lease: lease}}, Configure: &Configure{Version: "1"}},
+		"hold_reply":     &HoldReply{ServerTime: when, Part: 2},
 		"accept_request": &AcceptRequest{Lease: lease, Delivery: 2},
 		"accept_reply":   &AcceptReply{Kind: KindBackup, Spec: spec, Repository: repository, Secrets: secrets, TimeLimitSeconds: 86400},
 		"start_request":  &StartRequest{StartNonce: lease, RepositoryID: id},

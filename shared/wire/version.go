@@ -9,6 +9,7 @@ package wire
 //	   2026-11-24  FinishReply.ListingRefused: a listing that rode on a finish and was not taken is made anew.
 //	   2026-11-27  schedules: HelloRequest.Features, Configure.Schedule, ticks, adopt. A job may name a repository by RepositoryTarget.
 //	   2026-11-27  the kind rotate_key, Secrets.SecondPassword; InitSpec.IfMissing for agents with FeatureInitIfMissing.
+//	   2026-11-27  hold: a request that is held and asks for nothing, to try the way.
 const (
 	ProtocolVersion    = 1
 	MinProtocolVersion = 1

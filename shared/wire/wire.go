@@ -7,6 +7,7 @@
 //	POST /api/agents/enroll                      EnrollRequest  -> EnrollReply
 //	POST /api/agents/hello                       HelloRequest   -> HelloReply
 //	GET  /api/agents/next-command?PollQuery      -              -> PollReply
+//	GET  /api/agents/hold?HoldQuery              -              -> HoldReply
 //	POST /api/agents/jobs/{id}/accept            AcceptRequest  -> AcceptReply
 //	POST /api/agents/jobs/{id}/start             StartRequest   -> Empty
 //	POST /api/agents/jobs/{id}/adopt             AdoptRequest   -> Empty

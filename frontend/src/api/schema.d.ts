@@ -38,6 +38,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/agents/hold": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A request that is held as a poll is and asks for nothing: it tries the way */
+        get: operations["hold"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/agents/jobs/{id}/accept": {
         parameters: {
             query?: never;
@@ -1910,6 +1927,12 @@ export interface components {
             /** Format: int64 */
             seq: number;
         };
+        HoldReply: {
+            /** Format: int64 */
+            part?: number;
+            /** Format: date-time */
+            server_time: string;
+        };
         Host: {
             active_jobs: components["schemas"]["ActiveJob"][];
             agent_version: string;
@@ -3336,6 +3359,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HelloReply"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    hold: {
+        parameters: {
+            query?: {
+                parts?: number;
+                seconds?: number;
+            };
+            header: {
+                /** @description The protocol's version */
+                "Restic-Manager-Protocol": number;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HoldReply"];
                 };
             };
             /** @description Error */
