@@ -22,7 +22,7 @@ type poller struct {
 	greeted bool
 	next    time.Time // when to say hello again, although nobody asked
 	attempt int
-	hold    holdLimit
+	hold    *holdLimit
 	silent  map[string]bool // jobs that the server had not been told of when it was last asked
 }
 
@@ -32,7 +32,7 @@ func (r *Runner) poll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := &poller{Runner: r, boot: boot}
+	p := &poller{Runner: r, boot: boot, hold: newHoldLimit(r.c.Paths.State, r.c.Settings.ServerURL, r.now, r.log)}
 	for ctx.Err() == nil {
 		if err := p.turn(ctx); err != nil {
 			return err
@@ -341,43 +341,4 @@ func laneOf(k wire.Kind) wire.Lane {
 		return info.Lane
 	}
 	return wire.LaneShort
-}
-
-// holdLimit shortens polls where something on the way cuts them: a proxy that ends silent connections.
-type holdLimit struct {
-	limit time.Duration // 0: none
-	cuts  int           // in a row
-	good  int           // in a row, since the limit was set
-}
-
-const (
-	shortestHold = 5 * time.Second
-	cutsToLearn  = 2
-	goodToForget = 500 // about two hours
-)
-
-func (h *holdLimit) within(d time.Duration) time.Duration {
-	if h.limit > 0 && d > h.limit {
-		return h.limit
-	}
-	return d
-}
-
-// learn takes a poll's outcome. A cut is an end without a reply after the poll had been held for a while:
-// a server that cannot be reached fails at once.
-func (h *holdLimit) learn(wait, took time.Duration, err error) {
-	e, _ := errors.AsType[*client.Error](err)
-	cut := err != nil && (e == nil || e.Status == 0 || e.Status == 504) && took >= shortestHold && took < wait+2*time.Second
-	switch {
-	case cut:
-		h.good = 0
-		if h.cuts++; h.cuts >= cutsToLearn {
-			h.limit = max(shortestHold, took*3/4)
-		}
-	case err == nil:
-		h.cuts = 0
-		if h.good++; h.good >= goodToForget {
-			h.limit, h.good = 0, 0
-		}
-	}
 }
