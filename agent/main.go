@@ -72,6 +72,7 @@ type commands struct {
 	Enroll  enrollCommand  `cmd:"" help:"Register this machine with a server by an enrollment token, then exit."`
 	Run     runCommand     `cmd:"" help:"Fetch and do the server's orders until stopped. Jobs go on when it is."`
 	Status  statusCommand  `cmd:"" help:"Say how the agent of this machine is, and what to do."`
+	Doctor  doctorCommand  `cmd:"" help:"Find out what keeps this machine from its server or from its work, and say what to do."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

@@ -13,6 +13,7 @@ var rooms = map[string][]string{
 	"shared/wire":                  {},
 	"shared/failpoint":             {},
 	"shared/coredump":              {},
+	"shared/checkup":               {},
 	"schedule":                     {},
 	"migrations":                   {},
 	"frontend":                     {},
@@ -45,6 +46,7 @@ var rooms = map[string][]string{
 	"agent/planner":           {"shared/wire", "schedule"},
 	"agent/supervise":         {"shared/wire", "agent/spool", "agent/restic"},
 	"agent/runner":            {"shared/wire", "agent/client", "agent/restic", "agent/supervise", "agent/spool", "agent/guard", "agent/config", "agent/planner"},
+	"agent/doctor":            {"shared/wire", "shared/checkup", "agent/client", "agent/restic", "agent/guard", "agent/config", "agent/runner"},
 	"server/e2e":              nil, // tests only
 	"server":                  nil, // puts the parts together
 	"agent":                   nil,

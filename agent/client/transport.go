@@ -1,6 +1,7 @@
 package client
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -126,3 +127,35 @@ func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
+
+// Way is how a client of these options reaches its server, laid open for who looks into what goes wrong there.
+type Way struct {
+	Base *url.URL // the server, as New takes it
+	// Transport is the agent's own: its proxy, its roots and its pins.
+	Transport *http.Transport
+	Pins      []Pin
+}
+
+// Explore checks the options as New does.
+func Explore(o Options) (Way, error) {
+	base, err := parseBase(o.ServerURL, o.InsecureHTTP)
+	if err != nil {
+		return Way{}, err
+	}
+	w := Way{Base: base}
+	for _, text := range o.CertPins {
+		pin, err := ParsePin(text)
+		if err != nil {
+			return Way{}, err
+		}
+		w.Pins = append(w.Pins, pin)
+	}
+	w.Transport, err = newTransport(o, base)
+	return w, err
+}
+
+// Pinned reports whether a certificate is one of the pins.
+func (w Way) Pinned(leaf *x509.Certificate) bool { return pinned(leaf, w.Pins) }
+
+// PinOf is the pin of a certificate.
+func PinOf(leaf *x509.Certificate) Pin { return sha256.Sum256(leaf.Raw) }
