@@ -36,6 +36,7 @@ var rooms = map[string][]string{
 	"server/install":          {"server/fault", "packaging"},
 	"server/keeper":           {"server/fleet", "server/access", "server/policy", "server/database"},
 	"server/config":           {"shared/wire"},
+	"server/doctor":           {"shared/wire", "shared/checkup", "server/config", "server/database", "server/fleet", "server/install"},
 	"agent/hostfile":          {},
 	"agent/facts":             {"shared/wire"},
 	"agent/config":            {"shared/wire", "agent/hostfile"},

@@ -58,6 +58,7 @@ type commands struct {
 	ConfigShown configCommand      `cmd:"" name:"config" help:"Show the settings in force."`
 	Openapi     openapiCommand     `cmd:"" help:"Print the API's description (OpenAPI 3.1, JSON)."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask the server on this machine whether it lives; exit 1 when not."`
+	Doctor      doctorCommand      `cmd:"" help:"Find out whether this server is well, and say what to do; writes nothing."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 }
 

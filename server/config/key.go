@@ -34,6 +34,9 @@ func LoadKey(path string) (key []byte, created bool, err error) {
 	return key, true, nil
 }
 
+// ReadKey reads the encryption key and makes none: a missing one is fs.ErrNotExist.
+func ReadKey(path string) ([]byte, error) { return readKey(path) }
+
 func readKey(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -8,9 +8,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -36,6 +38,8 @@ type Options struct {
 	Now func() time.Time
 	// Log takes what goes wrong in the background; nil discards.
 	Log *slog.Logger
+	// ReadOnly opens an SQLite file so that nothing can be written to it; one that is not there is an error.
+	ReadOnly bool
 }
 
 // DB is an open database. Reads may run beside each other; on SQLite all writes go through one
@@ -65,7 +69,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if d.postgres {
 		err = d.openPostgres(o)
 	} else {
-		err = d.openSQLite()
+		err = d.openSQLite(o.ReadOnly)
 	}
 	if err != nil {
 		return nil, err
@@ -146,13 +150,20 @@ func (d *DB) openPostgres(o Options) error {
 
 // openSQLite: WAL, and synchronous=FULL, because what was answered must be on disk; NORMAL could take back
 // an acknowledged start at a power cut (https://www.sqlite.org/pragma.html#pragma_synchronous).
-func (d *DB) openSQLite() error {
+func (d *DB) openSQLite(readOnly bool) error {
 	path, err := filepath.Abs(d.url)
 	if err != nil {
 		return err
 	}
+	mode := "&_pragma=journal_mode(WAL)"
+	if readOnly {
+		mode = "&mode=ro" // the journal stays what it is
+		if _, err := os.Stat(path + "-wal"); errors.Is(err, fs.ErrNotExist) {
+			mode = "&immutable=1" // nobody works on it: not even the files that readers share are made
+		}
+	}
 	open := func(extra string, connections int) (*gorm.DB, error) {
-		dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)" +
+		dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=busy_timeout(10000)" + mode +
 			"&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)" + extra
 		db, err := gorm.Open(sqlite.Open(dsn), d.config())
 		if err != nil {
@@ -165,6 +176,11 @@ func (d *DB) openSQLite() error {
 		pool.SetMaxOpenConns(connections)
 		pool.SetMaxIdleConns(connections)
 		return db, nil
+	}
+	if readOnly {
+		d.read, err = open("&_pragma=query_only(1)", 2)
+		d.write = d.read
+		return err
 	}
 	if d.write, err = open("&_txlock=immediate", 1); err != nil {
 		return err
@@ -250,6 +266,18 @@ func (d *DB) SchemaVersion(ctx context.Context) (version int64, err error) {
 		return err
 	})
 	return version, err
+}
+
+// HasSchema reports whether the database was ever migrated. Unlike MigrationStatus it makes no table to look into.
+func (d *DB) HasSchema(ctx context.Context) (there bool, err error) {
+	query := "SELECT count(*) > 0 FROM sqlite_master WHERE name = 'goose_db_version'"
+	if d.postgres {
+		query = "SELECT to_regclass('goose_db_version') IS NOT NULL"
+	}
+	if err := d.Read(ctx).Raw(query).Scan(&there).Error; err != nil {
+		return false, fmt.Errorf("look for the schema: %w", err)
+	}
+	return there, nil
 }
 
 // About is what engine the database is, in which version, and how much it takes on disk.
