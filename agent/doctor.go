@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"restic-manager/agent/client"
@@ -49,6 +50,13 @@ func (d *doctorCommand) Run(ctx context.Context, c console) error {
 		o.Say = func(r checkup.Result) { fmt.Fprint(c.out, r.Text()) }
 		if isTerminal(c.out) {
 			o.Wait = func(what string) { fmt.Fprintf(c.err, "… %s\n", what) }
+		}
+	}
+	// Before the first request: net/http reads them once.
+	for name, value := range doctor.ServiceProxy(ctx, doctor.Outside{}) {
+		o.FromService = true
+		if err := os.Setenv(name, value); err != nil {
+			return err
 		}
 	}
 	report := doctor.Run(ctx, o)

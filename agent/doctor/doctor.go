@@ -27,6 +27,8 @@ type Options struct {
 	Version string // of this program
 	// Server is the way that the command line names; with an empty ServerURL agent.yaml's is looked at.
 	Server client.Options
+	// FromService says that the proxy's variables are those of the agent's service, not of this shell.
+	FromService bool
 	// NoHold leaves out what takes a minute: how long a request may be held.
 	NoHold bool
 	// Guard opens guard.yaml for an agent.yaml, which may be nil.

@@ -162,3 +162,27 @@ func TestWhetherTheAgentRuns(t *testing.T) {
 	says(runner.ContactOnline, 2*time.Minute)
 	r.must(finds{"service", checkup.Wrong, []string{"does not run"}})
 }
+
+// TestTheServicesProxyCounts: the agent has another environment than the shell that doctor is asked in.
+func TestTheServicesProxyCounts(t *testing.T) {
+	own := map[string]string{}
+	o := Outside{
+		Env: func(name string) string { return own[name] },
+		Run: func(context.Context, string, ...string) (string, error) {
+			return `LANG=C "HTTPS_PROXY=http://ann:pass@proxy.example:3128" NO_PROXY=localhost,.example RESTIC_MANAGER_LOG_LEVEL=debug`, nil
+		},
+	}
+	got := ServiceProxy(t.Context(), o)
+	if len(got) != 2 || got["HTTPS_PROXY"] != "http://ann:pass@proxy.example:3128" || got["NO_PROXY"] != "localhost,.example" {
+		t.Errorf("got %v, want the unit's two", got)
+	}
+	own["http_proxy"] = "http://mine.example"
+	if got := ServiceProxy(t.Context(), o); len(got) != 0 {
+		t.Errorf("beside one's own: got %v, want none", got)
+	}
+	own = nil
+	o.Run = func(context.Context, string, ...string) (string, error) { return "", os.ErrNotExist }
+	if got := ServiceProxy(t.Context(), o); len(got) != 0 {
+		t.Errorf("without systemd: got %v, want none", got)
+	}
+}

@@ -52,6 +52,9 @@ func (d *doctor) server(context.Context) checkup.Result {
 		d.source = "agent.yaml"
 	default:
 		d.source = d.proxyVariable()
+		if d.FromService {
+			d.source += " of the service"
+		}
 	}
 	if way.Base.Scheme == "http" && !isLoopback(way.Base.Hostname()) {
 		return checkup.Warn("use https:// where others are on the network", "%s: plain HTTP, whoever is on the way can read the agent's secret", way.Base)
