@@ -90,6 +90,8 @@ type trial struct {
 	length time.Duration
 	took   time.Duration // until it ended, however it did
 	err    error         // nil: the server's own answer came
+	// refused says that the server itself did not hold it: that tells nothing of the way.
+	refused bool
 }
 
 // hold finds out how long the way lets a request wait, and lets the agent poll no longer than that.
@@ -100,16 +102,21 @@ func (d *doctor) hold(ctx context.Context) checkup.Result {
 	d.wait(fmt.Sprintf("hold: up to %s", wire.MaxHold))
 	trials := d.try(ctx, lengths)
 	survived, cut := judge(trials)
-	if cut != nil {
+	if cut != nil && !cut.refused {
 		// Once more, alone: what comes and goes is no rule.
 		again := d.try(ctx, []time.Duration{cut.length})
-		if again[0].err == nil {
+		if again[0].refused {
+			cut = &again[0]
+		} else if again[0].err == nil {
 			return checkup.Warn("try again; the agent polls as before", "a request of %s was cut after %s, and the same was not when it was tried again: %v", cut.length, seconds(cut.took), bare(cut.err))
 		}
 		cut.took = min(cut.took, again[0].took)
 	}
 	if ctx.Err() != nil {
 		return checkup.Skip("interrupted")
+	}
+	if cut != nil && cut.refused {
+		return checkup.Warn("ask again in a minute; the agent polls as before", "it was not found out: %v", cut.err)
 	}
 	d.report.HoldSeconds = int(survived / time.Second)
 	if cut == nil {
@@ -159,16 +166,17 @@ func (d *doctor) tryOne(ctx context.Context, length time.Duration) trial {
 	began := d.Now()
 	a, err := d.call(ctx, t, holdPath(wire.HoldQuery{Wait: length}), nil)
 	took := d.Now().Sub(began)
+	refused := err == nil && a.problem.Code != ""
 	switch {
 	case err != nil:
-	case a.problem.Code != "":
+	case refused:
 		err = fmt.Errorf("the server answers %s: %s", a.problem.Code, a.problem.Detail)
 	case a.hold.ServerTime.IsZero():
 		err = fmt.Errorf("something on the way answers in the server's place: status %d%s", a.status, by(a))
 	case took < length-time.Second:
 		err = fmt.Errorf("the answer came after %s already: it is not of this request", seconds(took))
 	}
-	return trial{length: length, took: took, err: err}
+	return trial{length: length, took: took, err: err, refused: refused}
 }
 
 // keep writes the limit where the agent of this machine reads it before each poll; 0: there is none.

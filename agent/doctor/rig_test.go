@@ -143,6 +143,7 @@ type fake struct {
 	cut          time.Duration // at which requests that wait are cut; 0: never
 	onceCut      bool          // the first of them only
 	status       int           // of a cut: 0 is a closed connection
+	busy         bool          // the server holds none longer than 20 s: it has too many
 	buffered     bool          // answers are kept until they are whole
 	plain        bool          // packed answers are unpacked on the way, and still called packed
 	document     func(gzip bool) string
@@ -201,6 +202,10 @@ func (f *fake) hold(w http.ResponseWriter, r *http.Request) {
 	n, _ := strconv.Atoi(r.URL.Query().Get("seconds"))
 	parts, _ := strconv.Atoi(r.URL.Query().Get("parts"))
 	wait := time.Duration(n) * time.Second
+	if f.busy && wait > 20*time.Second {
+		problem(w, 429, wire.ProblemRateLimited)
+		return
+	}
 	n = int(f.holds.Add(1))
 	if f.cut > 0 && wait >= f.cut && parts == 0 && !(f.onceCut && n > 2+len(lengths)+1) {
 		pause(r, f.cut)
@@ -294,6 +299,7 @@ func serve(t *testing.T, h http.Handler, cert *tls.Certificate) string {
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	if cert != nil {
 		s.TLS = &tls.Config{Certificates: []tls.Certificate{*cert}}
+		s.EnableHTTP2 = true // as the server does
 		s.StartTLS()
 	} else {
 		s.Start()

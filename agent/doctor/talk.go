@@ -135,7 +135,7 @@ func (d *doctor) unanswered(err error) checkup.Result {
 		return d.refused(no.status, "the proxy")
 	case isTimeout(err):
 		return checkup.Fail("see the server's log; a firewall may let connections through and swallow requests", "the request is sent, and nothing comes back within %s", 2*stepLimit)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), isReset(err):
+	case isCut(err):
 		return checkup.Fail("see the server's log; a firewall may cut what it does not know", "the connection is cut in place of an answer")
 	}
 	return checkup.Fail("see the server's log, and that of a proxy on the way", "the request fails: %v", bare(err))

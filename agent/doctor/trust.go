@@ -76,7 +76,7 @@ func (d *doctor) noTLS(err error) checkup.Result {
 		return d.unconnected(dial.error, what, host, port)
 	case errors.As(err, &record), err != nil && strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return checkup.Fail("see that the port in server_url is the one for HTTPS", "what answers at %s does not speak TLS", d.way.Base.Host)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), isReset(err):
+	case isCut(err):
 		return checkup.Fail("a firewall that looks into TLS may cut what it does not allow: have it leave "+d.way.Base.Hostname()+" alone", "the connection is cut as soon as TLS begins")
 	case isTimeout(err):
 		return checkup.Fail("a firewall that looks into TLS may swallow it: have it leave "+d.way.Base.Hostname()+" alone", "TLS begins and nothing comes back")
@@ -84,8 +84,13 @@ func (d *doctor) noTLS(err error) checkup.Result {
 	return checkup.Fail("the agent needs TLS 1.2 or newer", "there is no TLS connection to the server: %v", bare(err))
 }
 
-func isReset(err error) bool {
-	return err != nil && strings.Contains(err.Error(), "connection reset")
+// isCut reports whether the other side ended the connection, or the request's part of it. The errors of HTTP/2 have no
+// type of their own here.
+func isCut(err error) bool {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return true
+	}
+	return err != nil && (strings.Contains(err.Error(), "connection reset") || strings.Contains(err.Error(), "stream error") || strings.Contains(err.Error(), "GOAWAY"))
 }
 
 func isTimeout(err error) bool {
