@@ -159,7 +159,7 @@ func (d *DB) openSQLite(readOnly bool) error {
 	if readOnly {
 		mode = "&mode=ro" // the journal stays what it is
 		if _, err := os.Stat(path + "-wal"); errors.Is(err, fs.ErrNotExist) {
-			mode = "&immutable=1" // nobody works on it: not even the files that readers share are made
+			mode += "&immutable=1" // nobody works on it: not even the files that readers share are made
 		}
 	}
 	open := func(extra string, connections int) (*gorm.DB, error) {
