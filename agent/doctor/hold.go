@@ -123,10 +123,15 @@ func (d *doctor) hold(ctx context.Context) checkup.Result {
 		return d.keep(0, checkup.Ok("a request may wait for %s", survived))
 	}
 	found := fmt.Sprintf("a request that waits for %s is cut after %s", cut.length, seconds(cut.took))
+	age := cut.took
+	if isTimeout(cut.err) {
+		found = fmt.Sprintf("a request that waits for %s is never answered: something on the way forgets the silent connection", cut.length)
+		age = cut.length // at the latest; when it was is not known
+	}
 	if survived >= longestPoll {
 		return d.keep(0, checkup.Ok("a request may wait for %s, longer than agents ask for; %s", survived, found))
 	}
-	limit := max(runner.ShortestHold, min(survived, cut.took*3/4).Truncate(time.Second))
+	limit := max(runner.ShortestHold, min(survived, age*3/4).Truncate(time.Second))
 	hint := "have what cuts it (a proxy's or balancer's idle time) let requests wait for a minute"
 	if survived == 0 {
 		return d.keep(limit, checkup.Fail(hint+"; until then the host may look offline", "not even %s: %s", lengths[0], found))

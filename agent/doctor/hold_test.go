@@ -77,6 +77,7 @@ func TestHowLongAHoldSurvives(t *testing.T) {
 		"a gateway's 504 at 25":   {&fake{cut: 24 * time.Second, status: 504}, finds{"hold", checkup.Warning, []string{"cut after 24.0 s", "polls for 18s at most"}}, 18, 20, 0},
 		"cut at 35 s":             {&fake{cut: 35 * time.Second}, finds{"hold", checkup.Good, []string{"longer than agents ask for"}}, 0, 30, 0},
 		"cut at 3 s":              {&fake{cut: 3 * time.Second}, finds{"hold", checkup.Wrong, []string{"not even 5s", "may look offline"}}, 5, 0, 0},
+		"forgotten at 21 s":       {&fake{cut: 21 * time.Second, silent: true}, finds{"hold", checkup.Warning, []string{"for 25s is never answered", "may wait for 20s", "polls for 18s at most"}}, 18, 20, 0},
 		"refused by the server":   {&fake{busy: true}, finds{"hold", checkup.Warning, []string{"not found out", "rate_limited", "polls as before"}}, 0, 0, 0},
 		"cut once, and not again": {&fake{cut: 10 * time.Second, onceCut: true}, finds{"hold", checkup.Warning, []string{"was not when it was tried again", "polls as before"}}, 0, 0, 0},
 	} {

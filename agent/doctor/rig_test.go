@@ -143,6 +143,7 @@ type fake struct {
 	cut          time.Duration // at which requests that wait are cut; 0: never
 	onceCut      bool          // the first of them only
 	status       int           // of a cut: 0 is a closed connection
+	silent       bool          // a cut is no end: nothing more comes
 	busy         bool          // the server holds none longer than 20 s: it has too many
 	buffered     bool          // answers are kept until they are whole
 	plain        bool          // packed answers are unpacked on the way, and still called packed
@@ -208,6 +209,10 @@ func (f *fake) hold(w http.ResponseWriter, r *http.Request) {
 	}
 	n = int(f.holds.Add(1))
 	if f.cut > 0 && wait >= f.cut && parts == 0 && !(f.onceCut && n > 2+len(lengths)+1) {
+		if f.silent {
+			<-r.Context().Done()
+			return
+		}
 		pause(r, f.cut)
 		if f.status == 0 {
 			panic(http.ErrAbortHandler)
