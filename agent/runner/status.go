@@ -33,6 +33,8 @@ type Status struct {
 	LastContact time.Time `json:"last_contact,omitzero"` // zero: never
 	// SkewSeconds is the server's clock minus this host's; nil: not known.
 	SkewSeconds *float64 `json:"skew_seconds,omitempty"`
+	// Hold is the limit of polls where something on the way cuts longer ones; nil: none.
+	Hold *Hold `json:"hold,omitempty"`
 	// GuardBroken says why everything is refused; empty: it is not.
 	GuardBroken string      `json:"guard_broken,omitempty"`
 	Jobs        []JobStatus `json:"jobs"`
@@ -113,6 +115,9 @@ func (s Status) Text(now time.Time) string {
 	}
 	if s.SkewSeconds != nil && (*s.SkewSeconds > 60 || *s.SkewSeconds < -60) {
 		line("clock", "off by %s: set it (timedatectl set-ntp true)", age(time.Duration(*s.SkewSeconds*float64(time.Second)).Abs()))
+	}
+	if s.Hold != nil {
+		line("polls", "held for %d s at most: something on the way cuts longer ones (found by %s, %s)", s.Hold.Seconds, s.Hold.FoundBy, s.Hold.FoundAt.Local().Format(time.DateTime))
 	}
 	if s.GuardBroken != "" {
 		line("guard", "refuses everything: %s", s.GuardBroken)
@@ -273,6 +278,9 @@ func (r *Runner) snapshot() Status {
 	}
 	for _, j := range r.all() {
 		s.Jobs = append(s.Jobs, j.describe())
+	}
+	if h, err := ReadHold(r.c.Paths.State); err == nil && h.ServerURL == s.ServerURL {
+		s.Hold = &h
 	}
 	s.Policies, s.Password = r.schedule.standing()
 	r.status.mu.Lock()

@@ -57,3 +57,12 @@ func TestStatusShowsWhatRunsByItself(t *testing.T) {
 		}
 	}
 }
+
+// TestStatusShowsThatPollsAreShort: who wonders why this machine asks so often finds it.
+func TestStatusShowsThatPollsAreShort(t *testing.T) {
+	now := time.Date(2026, 11, 24, 1, 2, 3, 0, time.Local)
+	s := Status{UpdatedAt: now, Hold: &Hold{Seconds: 7, FoundBy: FoundByDoctor, FoundAt: now}}
+	if text, want := s.Text(now), "held for 7 s at most: something on the way cuts longer ones (found by doctor, 2026-11-24 01:02:03)"; !strings.Contains(text, want) {
+		t.Errorf("got %s\nwant %q in it", text, want)
+	}
+}
