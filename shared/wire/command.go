@@ -177,6 +177,8 @@ type Offer struct {
 	Repository       RepositoryRef   `json:"repository"`
 	TimeLimitSeconds int64           `json:"time_limit_seconds"`
 	QueuedAt         time.Time       `json:"queued_at"`
+	// PolicyID is that of the job's policy, which hooks are told; empty: none.
+	PolicyID string `json:"policy_id,omitempty"`
 }
 
 // RepositoryRef names the repository of a job. ID is restic's own, once known.

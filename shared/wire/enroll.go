@@ -90,8 +90,10 @@ type HelloRequest struct {
 	ResticVersion   string `json:"restic_version,omitempty"`
 	Facts           Facts  `json:"facts"`
 	Kinds           []Kind `json:"kinds"`
-	// Features are what the agent can do beside its kinds: FeatureSchedule, FeatureTarget, FeatureInitIfMissing.
-	Features     []string           `json:"features,omitempty"`
+	// Features are what the agent can do beside its kinds: FeatureSchedule, FeatureTarget, FeatureInitIfMissing, FeatureHooks.
+	Features []string `json:"features,omitempty"`
+	// Hooks are the names of those that the host offers: allowed by its guard, and fit to be run.
+	Hooks        []string           `json:"hooks,omitempty"`
 	Guard        GuardReport        `json:"guard"`
 	Repositories []RepositoryReport `json:"repositories"`
 	Jobs         []JobReport        `json:"jobs"`

@@ -70,6 +70,7 @@ const (
 	CodeSourceMissing         = "source_missing" // none of the paths to back up, or to restore, exists
 	CodeNoSpace               = "no_space"       // before the start: rejected; later: failed
 	CodeUsage                 = "usage"          // restic refused its command line
+	CodeHookFailed            = "hook_failed"    // a script of the host before the backup, or the one that writes it, failed
 	CodeCrashed               = "crashed"        // restic died of a signal that was not ours, or panicked
 	CodeRestic                = "restic_failed"  // any other failure; the log has restic's words
 
@@ -189,6 +190,19 @@ type Summary struct {
 	LocksRemoved     int64  `json:"locks_removed,omitempty"`
 	CheckErrors      int64  `json:"check_errors,omitempty"`
 	StoredBytes      int64  `json:"stored_bytes,omitempty"` // what a prune left in the storage, as restic rounds it; 0: it did not say
+
+	Hooks []HookRun `json:"hooks,omitempty"`
+}
+
+// HookRun is one hook that a job began.
+type HookRun struct {
+	Name           string  `json:"name"`
+	Stage          string  `json:"stage" enum:"before,after,stdin"`
+	ElapsedSeconds float64 `json:"elapsed_seconds"`
+	// Bytes are what a stdin hook has written.
+	Bytes int64 `json:"bytes,omitempty"`
+	// Failure says how it failed; empty: it did not.
+	Failure string `json:"failure,omitempty"`
 }
 
 // FinishRequest is the result of a job. Its bytes are made once, kept in finish.json and resent as they

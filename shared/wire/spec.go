@@ -23,9 +23,9 @@ type Spec interface {
 	Validate() error
 }
 
-// BackupSpec backs up absolute paths.
+// BackupSpec backs up absolute paths, or what a hook writes.
 type BackupSpec struct {
-	Paths             []string `json:"paths"`
+	Paths             []string `json:"paths,omitempty"`
 	Excludes          []string `json:"excludes,omitempty"`
 	ExcludeCaches     bool     `json:"exclude_caches,omitempty"`
 	OneFileSystem     bool     `json:"one_file_system,omitempty"`
@@ -33,6 +33,16 @@ type BackupSpec struct {
 	DryRun            bool     `json:"dry_run,omitempty"`
 	UploadLimitKiB    int      `json:"upload_limit_kib,omitempty"`    // per second, 0: none
 	ExcludeLargerThan int64    `json:"exclude_larger_than,omitempty"` // bytes, 0: none
+
+	// Hooks are scripts of the host, named only; see hooks.go. An agent without FeatureHooks gets no spec with one.
+	HooksBefore []string `json:"hooks_before,omitempty" maxItems:"8" doc:"Names of the host's own scripts, run before restic in this order"`
+	HooksAfter  []string `json:"hooks_after,omitempty" maxItems:"8" doc:"Run after restic, however it ended"`
+	HookFailure string   `json:"hook_failure,omitempty" enum:"fail,continue" doc:"What a failed script before the backup does to it; left out: fail"`
+	// HookTimeLimitSeconds is each hook's; 0: HookTimeLimit, and for StdinHook the job's own.
+	HookTimeLimitSeconds int64 `json:"hook_time_limit_seconds,omitempty" minimum:"0" maximum:"86400" doc:"Of each script; 0: 10 minutes, and for stdin_hook the job's own limit"`
+	// StdinHook writes what is backed up, in place of Paths, as the file StdinName of the snapshot.
+	StdinHook string `json:"stdin_hook,omitempty" doc:"Name of the script whose output is backed up, in place of paths"`
+	StdinName string `json:"stdin_name,omitempty" doc:"The file's name in the snapshot"`
 }
 
 // RestoreSpec restores one snapshot, or chosen paths of it, into a new folder below the host's restore
@@ -183,9 +193,12 @@ const (
 	maxRestoreBytes = 512 << 10
 )
 
-// Validate checks paths, patterns and tags.
+// Validate checks paths, patterns, tags and hooks.
 func (s *BackupSpec) Validate() error {
-	if len(s.Paths) == 0 {
+	if err := s.checkHooks(); err != nil {
+		return err
+	}
+	if len(s.Paths) == 0 && s.StdinHook == "" {
 		return errors.New("paths: give at least one absolute path")
 	}
 	if err := checkPaths("paths", s.Paths); err != nil {

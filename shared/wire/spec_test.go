@@ -202,6 +202,7 @@ func FuzzJobSpecDecode(f *testing.F) {
 	f.Add("check", []byte(`{"read_data_subset":"1/2"}`))
 	f.Add("prune", []byte(`{"max_unused_percent":0}`))
 	f.Add("forget", []byte(`{"snapshot_ids":["`+anID+`"]}`))
+	f.Add("backup", []byte(`{"hooks_before":["a"],"stdin_hook":"pg_dump","stdin_name":"all.sql"}`))
 	f.Add("mount", []byte(`{"args":["x"]}`))
 	f.Fuzz(func(t *testing.T, kind string, raw []byte) {
 		s, err := DecodeSpec(Kind(kind), raw)
@@ -226,6 +227,11 @@ func FuzzJobSpecDecode(f *testing.F) {
 		switch s := s.(type) {
 		case *BackupSpec:
 			paths = s.Paths
+			for _, h := range s.Hooks() {
+				if h == "" || h[0] == '.' || h[0] == '-' || strings.ContainsAny(h, "/\x00\n ") {
+					t.Fatalf("hook %q", h)
+				}
+			}
 			for _, e := range s.Excludes {
 				if e == "" || strings.ContainsAny(e, "\n\r\x00") || e[0] == '#' || e[0] == '!' || strings.TrimSpace(e) != e {
 					t.Fatalf("exclude %q is not one line of one pattern", e)
