@@ -13,7 +13,7 @@ import (
 )
 
 // Decide answers whether this host does what the spec orders: nil when it does. The rules are asked in one
-// order (kind, repository, paths, options, clock), and the first that does not allow refuses. The limits of
+// order (kind, repository, paths, hooks, options, clock), and the first that does not allow refuses. The limits of
 // guard.yaml shorten an order and refuse none: see Limits.
 func (g *Guard) Decide(spec wire.Spec, f Facts) *Refusal {
 	p, _, broken := g.current()
@@ -24,7 +24,7 @@ func (g *Guard) Decide(spec wire.Spec, f Facts) *Refusal {
 	if spec == nil {
 		return &Refusal{Code: wire.CodeInvalidSpec, Rule: "kinds", Message: "the order says nothing"}
 	}
-	for _, rule := range []func(wire.Spec, Facts) *Refusal{p.kind, p.repository, p.paths, p.options, p.clock} {
+	for _, rule := range []func(wire.Spec, Facts) *Refusal{p.kind, p.repository, p.paths, p.allowedHooks, p.options, p.clock} {
 		if r := rule(spec, f); r != nil {
 			return r
 		}

@@ -41,7 +41,7 @@ func (p *policy) checkServerFolder(folder string) *Refusal {
 	if err != nil {
 		return refuse("repositories", "%.200q cannot be resolved: %v", folder, reason(err))
 	}
-	forbidden := withResolved(append(slices.Clone(p.denied), systemFolders...))
+	forbidden := withResolved(slices.Concat(p.denied, systemFolders, []string{p.hooks.Dir}))
 	for _, name := range []string{folder, real} {
 		if in, yes := insideAny(name, forbidden); yes {
 			return refuse("repositories", "the server may not have a repository in %s of this host; set repo_url in agent.yaml if you want it there", in)

@@ -48,6 +48,7 @@ type file struct {
 		Remotes []string `yaml:"remotes"`
 		Config  string   `yaml:"config"`
 	} `yaml:"rclone"`
+	Hooks hookRules `yaml:"hooks"`
 }
 
 // Words of guard.yaml.
@@ -70,6 +71,8 @@ type policy struct {
 	keepSecrets    bool
 	remotes        []string // of rclone; none: no repository is reached by it
 	rcloneConfig   string
+	hooks          hookRules
+	uid            int
 }
 
 // kernelFolders hold no data that a restore could bring back, and much that is not what it seems.
@@ -80,7 +83,8 @@ var defaultKinds = []wire.Kind{wire.KindBackup, wire.KindRestore, wire.KindCheck
 
 // newPolicy is what holds without a file.
 func newPolicy(o Options) *policy {
-	p := &policy{kinds: map[wire.Kind]bool{}, allow: []string{"/"}, restoreRoot: o.RestoreRoot, rcloneConfig: filepath.Join(filepath.Dir(o.Path), "rclone.conf")}
+	p := &policy{kinds: map[wire.Kind]bool{}, allow: []string{"/"}, restoreRoot: o.RestoreRoot, uid: o.UID,
+		rcloneConfig: filepath.Join(filepath.Dir(o.Path), "rclone.conf"), hooks: hookRules{Dir: filepath.Join(filepath.Dir(o.Path), "hooks.d")}}
 	for _, k := range defaultKinds {
 		p.kinds[k] = true
 	}
@@ -98,7 +102,7 @@ func parse(data []byte, o Options) (*policy, error) {
 		return nil, fmt.Errorf("guard.yaml: %w", err)
 	}
 	p := newPolicy(o)
-	for _, part := range []func(*file) error{p.readVersion, p.readKinds, p.readBackup, p.readRepositories, p.readRestore, p.readMaintenance, p.readLimits, p.readRclone} {
+	for _, part := range []func(*file) error{p.readVersion, p.readKinds, p.readBackup, p.readRepositories, p.readRestore, p.readMaintenance, p.readLimits, p.readRclone, p.readHooks} {
 		if err := part(&f); err != nil {
 			return nil, fmt.Errorf("guard.yaml: %w", err)
 		}
@@ -303,6 +307,7 @@ func (p *policy) summary(absent bool) string {
 	if p.keepSecrets {
 		s += "; keeps the server's repository password on disk"
 	}
+	s += p.hookSummary()
 	if absent {
 		s += " (no guard.yaml: the defaults)"
 	}
