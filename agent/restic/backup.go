@@ -40,6 +40,12 @@ func (i *Invocation) backup(a Access, o Order, s *wire.BackupSpec) error {
 		}
 		i.Args = append(i.Args, flag("exclude-file", name))
 	}
+	if s.StdinHook != "" {
+		// The parent is found by this path.
+		i.Args = append(i.Args, "--stdin", flag("stdin-filename", s.StdinName))
+		i.Stdin = true
+		return nil
+	}
 	name, err := i.file(o, "paths", rawList(s.Paths))
 	if err != nil {
 		return err

@@ -59,6 +59,8 @@ type Invocation struct {
 	Forgets int `json:"forgets,omitempty"`
 	// DryRun says that nothing is changed: no snapshot of the summary exists.
 	DryRun bool `json:"dry_run,omitempty"`
+	// Stdin says that it backs up what it reads at its standard input, which whoever runs it must give it.
+	Stdin bool `json:"stdin,omitempty"`
 }
 
 // passwordFD is the descriptor at which restic reads the password: the first of exec.Cmd's ExtraFiles.

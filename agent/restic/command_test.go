@@ -21,7 +21,8 @@ import (
 // flagTypes are restic's flags that this package uses, by command: true for those that take a value.
 var flagTypes = map[string]map[string]bool{
 	"backup": {"json": false, "host": true, "tag": true, "exclude-caches": false, "one-file-system": false, "dry-run": false,
-		"limit-upload": true, "exclude-larger-than": true, "exclude-file": true, "files-from-raw": true},
+		"limit-upload": true, "exclude-larger-than": true, "exclude-file": true, "files-from-raw": true,
+		"stdin": false, "stdin-filename": true},
 	"restore":   {"json": false, "target": true, "verify": false, "include": true},
 	"check":     {"json": false, "read-data": false, "read-data-subset": true},
 	"prune":     {"json": false, "max-unused": true, "dry-run": false},
@@ -117,7 +118,11 @@ func reread(i Invocation) (wire.Spec, error) {
 	case "backup":
 		s := &wire.BackupSpec{Tags: p.flags["tag"], ExcludeCaches: has("exclude-caches"), OneFileSystem: has("one-file-system"), DryRun: has("dry-run"),
 			UploadLimitKiB: int(number(one("limit-upload"))), ExcludeLargerThan: number(one("exclude-larger-than"))}
-		s.Paths = strings.Split(strings.TrimSuffix(content("files-from-raw"), "\x00"), "\x00")
+		if has("stdin") {
+			s.StdinHook, s.StdinName = "dump", one("stdin-filename")
+		} else {
+			s.Paths = strings.Split(strings.TrimSuffix(content("files-from-raw"), "\x00"), "\x00")
+		}
 		for line := range strings.SplitSeq(strings.TrimSuffix(content("exclude-file"), "\n"), "\n") {
 			if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
 				s.Excludes = append(s.Excludes, os.Expand(line, func(name string) string {
@@ -173,6 +178,17 @@ func holds(t testing.TB, i Invocation, spec wire.Spec) {
 	}
 	want := spec
 	switch s := spec.(type) {
+	case *wire.BackupSpec:
+		c := *s
+		// What is run is the supervisor's; restic is told of nothing but the input.
+		c.HooksBefore, c.HooksAfter, c.HookFailure, c.HookTimeLimitSeconds = nil, nil, "", 0
+		if c.StdinHook != "" {
+			c.StdinHook = "dump"
+		}
+		if i.Stdin != (c.StdinHook != "") {
+			t.Errorf("stdin: got %v for %q", i.Stdin, s.StdinHook)
+		}
+		want = &c
 	case *wire.RestoreSpec:
 		c := *s
 		c.Target = "t"

@@ -259,7 +259,7 @@ func (j *job) do(a Action) Event {
 	case EndGroup:
 		j.await(j.endGroup)
 	case Unlock:
-		j.await(func(ctx context.Context) Event { j.unlock(ctx); return Unlocked{} })
+		j.await(func(ctx context.Context) Event { j.finishHooks(ctx); j.unlock(ctx); return Unlocked{} })
 	case WriteCancel:
 		if err := j.folder.Cancel(); err != nil {
 			j.log.Error("the order to cancel cannot be written", "job", j.id, "error", err)
@@ -445,7 +445,8 @@ func (j *job) launch(ctx context.Context, a Launch) Event {
 	j.mu.Lock()
 	j.record.StartedAt = j.now().UTC()
 	j.mu.Unlock()
-	order := supervise.Order{StateDir: j.c.Paths.State, JobID: j.id, Nonce: a.Nonce, Run: p.run, Proof: p.proof, Log: j.logLimits(), Grace: j.t.Grace, UnlockLimit: j.t.Unlock}
+	order := supervise.Order{StateDir: j.c.Paths.State, JobID: j.id, Nonce: a.Nonce, Run: p.run, Proof: p.proof, Log: j.logLimits(), Grace: j.t.Grace, UnlockLimit: j.t.Unlock,
+		Hooks: p.hooks}
 	if j.mayUnlock(p.access, p.source) {
 		order.Unlock = &p.access
 	}

@@ -11,6 +11,7 @@ import (
 
 	"restic-manager/agent/guard"
 	"restic-manager/agent/restic"
+	"restic-manager/agent/supervise"
 	"restic-manager/shared/wire"
 )
 
@@ -20,6 +21,7 @@ type plan struct {
 	source string // who named the repository
 	run    restic.Invocation
 	target string // the folder to make for a restore; empty: none
+	hooks  supervise.Hooks
 	proof  *restic.Proof
 	// ifMissing: an init that finds a repository is good.
 	ifMissing bool
@@ -226,6 +228,10 @@ func (j *job) command(ctx context.Context, access restic.Access, spec wire.Spec,
 		own.UploadLimitKiB = limits.Upload(s.UploadLimitKiB)
 		own.Excludes = append(slices.Clone(s.Excludes), excludesFor(s.Paths, j.c.Guard.Denied())...)
 		order.Spec = &own
+		var err error
+		if p.hooks, err = j.hooks(s); err != nil {
+			return restic.Invocation{}, &refused{&wire.JobError{Code: wire.CodeGuardBroken, Message: err.Error()}}
+		}
 	case *wire.RestoreSpec:
 		target, err := j.target(s)
 		if err != nil {

@@ -16,10 +16,11 @@
 //	job.json                   offer, phase, leases, nonce: Job
 //	claim-<nonce>              who may run it; the first link wins: Claim
 //	supervisor.lock            held by the supervisor alone
-//	run.lock                   held by the supervisor and inherited by restic: free means both are gone
-//	group.json                 restic's process group: Group
+//	run.lock                   held by the supervisor and inherited by restic and hooks: free means all are gone
+//	group.json                 the process group of restic, or of the hook before or after it: Group
 //	log.ndjson                 the log, one wire.Record per line
 //	progress.json              the latest progress, not fsynced
+//	hook-<stage>-<n>           the n-th hook of a stage was begun, and is not begun again
 //	cancel                     an order to cancel
 //	result.json                what restic did: Result
 //	finish.json                the bytes of the finish request

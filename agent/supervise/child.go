@@ -9,11 +9,10 @@ import (
 	"syscall"
 	"time"
 
-	"restic-manager/agent/restic"
 	"restic-manager/agent/spool"
 )
 
-// The child says on its last inherited file why it did not become restic: a word and text. The file closes
+// The child says on an inherited file why it did not become restic, or a hook: a word and text. The file closes
 // by itself when it does.
 const (
 	childCanceled = "canceled"
@@ -22,33 +21,38 @@ const (
 	childMissing  = "missing"
 )
 
-// childCommand turns restic's command into that of the child, which inherits the lock and says is why it
-// fails. release closes this side's ends.
-func (s *supervisor) childCommand(i restic.Invocation) (cmd *exec.Cmd, says *os.File, release func(), err error) {
-	cmd, releasePassword, err := i.Cmd()
-	if err != nil {
-		return nil, nil, nil, err
-	}
+// How a child comes to be what it becomes.
+const (
+	// modeLead leads a process group, which it records, unless the job is canceled.
+	modeLead = "lead"
+	// modeAfter is modeLead for a hook after restic, which no cancel keeps from running.
+	modeAfter = "after"
+	// modeJoin is in the group of restic, which is recorded.
+	modeJoin = "join"
+)
+
+// become turns a command into that of the child, which inherits the lock and says why it fails. release closes this
+// side's ends. group is that of modeJoin.
+func (s *supervisor) become(cmd *exec.Cmd, mode string, group int) (says *os.File, release func(), err error) {
 	says, saysW, err := os.Pipe()
 	if err != nil {
-		releasePassword()
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	argv := cmd.Args
 	child := self(append([]string{ChildSubcommand, s.order.StateDir, s.order.JobID, strconv.Itoa(os.Getpid()),
-		strconv.Itoa(3 + len(cmd.ExtraFiles)), cmd.Path}, argv...)...)
+		strconv.Itoa(3 + len(cmd.ExtraFiles)), mode, cmd.Path}, argv...)...)
 	cmd.Path, cmd.Args, cmd.Err = child.Path, child.Args, nil
 	cmd.ExtraFiles = append(cmd.ExtraFiles, saysW, s.shared.File())
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr.Setpgid = true
-	return cmd, says, func() { releasePassword(); saysW.Close() }, nil
+	cmd.SysProcAttr.Setpgid, cmd.SysProcAttr.Pgid = true, group
+	return says, func() { saysW.Close() }, nil
 }
 
-// becomeRestic records the process group and becomes restic. Its environment is restic's already.
-func becomeRestic(args []string) int {
-	if len(args) < 6 {
+// becomeProgram records the process group and becomes restic, or a hook. Its environment is that one's already.
+func becomeProgram(args []string) int {
+	if len(args) < 7 {
 		fmt.Fprintln(os.Stderr, "this command is for the agent's own use")
 		return 2
 	}
@@ -60,11 +64,11 @@ func becomeRestic(args []string) int {
 	says := os.NewFile(uintptr(fd), "says")
 	syscall.CloseOnExec(fd)
 	folder := spool.OpenFolder(spool.OS{}, args[0], args[1], time.Now)
-	if word, err := becomeGroup(folder, parent); err != nil {
+	if word, err := becomeGroup(folder, args[4], parent); err != nil {
 		fmt.Fprintf(says, "%s %v", word, err)
 		return 1
 	}
-	err := syscall.Exec(args[4], args[5:], os.Environ())
+	err := syscall.Exec(args[5], args[6:], os.Environ())
 	word := childExec
 	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.ENOEXEC) || errors.Is(err, syscall.ENOTDIR) {
 		word = childMissing
@@ -73,8 +77,21 @@ func becomeRestic(args []string) int {
 	return 1
 }
 
-// becomeGroup does what comes before restic: with an error restic is not run.
-func becomeGroup(folder *spool.Folder, parent int) (word string, err error) {
+// becomeGroup does what comes before the program: with an error it is not run.
+func becomeGroup(folder *spool.Folder, mode string, parent int) (word string, err error) {
+	if mode != modeJoin {
+		if word, err := leadGroup(folder, mode); err != nil {
+			return word, err
+		}
+	}
+	// A supervisor that died meanwhile leaves nobody to drain the pipes.
+	if os.Getppid() != parent {
+		return childGroup, errors.New("the supervisor is gone")
+	}
+	return "", nil
+}
+
+func leadGroup(folder *spool.Folder, mode string) (word string, err error) {
 	pid := os.Getpid()
 	g := spool.Group{PGID: syscall.Getpgrp(), StartTicks: startTicks(pid), MachineBoot: machineBoot()}
 	if g.PGID != pid {
@@ -83,12 +100,8 @@ func becomeGroup(folder *spool.Folder, parent int) (word string, err error) {
 	if err := folder.SaveGroup(g); err != nil {
 		return childGroup, err
 	}
-	if canceled, err := folder.Canceled(); err == nil && canceled {
+	if canceled, err := folder.Canceled(); err == nil && canceled && mode != modeAfter {
 		return childCanceled, errors.New("canceled before restic was started")
-	}
-	// A supervisor that died meanwhile leaves nobody to drain the pipes.
-	if os.Getppid() != parent {
-		return childGroup, errors.New("the supervisor is gone")
 	}
 	return "", nil
 }

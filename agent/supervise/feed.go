@@ -8,13 +8,12 @@ import (
 	"time"
 
 	"restic-manager/agent/restic"
-	"restic-manager/agent/spool"
 	"restic-manager/shared/wire"
 )
 
 // feeder tells progress from log. Both pipes feed it.
 type feeder struct {
-	log      *spool.LogWriter
+	log      logger
 	progress *progress
 
 	mu     sync.Mutex // guards what is below
@@ -24,7 +23,7 @@ type feeder struct {
 	seen   wire.Progress
 }
 
-func newFeeder(i restic.Invocation, log *spool.LogWriter, p *progress) *feeder {
+func newFeeder(i restic.Invocation, log logger, p *progress) *feeder {
 	return &feeder{log: log, progress: p, parser: restic.NewParser(i), active: time.Now()}
 }
 

@@ -18,7 +18,7 @@ func Takes(args []string) bool {
 	return len(args) > 0 && (args[0] == Subcommand || args[0] == ChildSubcommand)
 }
 
-// Main is the supervisor's process, or the child that becomes restic. args are the program's, without its
+// Main is the supervisor's process, or the child that becomes restic or a hook. args are the program's, without its
 // name; the first is one of the subcommands. It returns the exit code; only Start has a use for it.
 func Main(args []string) int {
 	if !Takes(args) {
@@ -26,7 +26,7 @@ func Main(args []string) int {
 		return 2
 	}
 	if args[0] == ChildSubcommand {
-		return becomeRestic(args[1:])
+		return becomeProgram(args[1:])
 	}
 	return supervise()
 }

@@ -3,6 +3,7 @@ package supervise
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -80,6 +81,9 @@ func fakeRestic(steps []string) int {
 				panic(err)
 			}
 			fmt.Fprintln(out, "grandchild", cmd.Process.Pid)
+		case "read": // its input to the end, as a backup of it does
+			n, err := io.Copy(io.Discard, os.Stdin)
+			fmt.Fprintln(out, "read", n, err)
 		case "wait": // for a file to be there
 			for {
 				if _, err := os.Stat(arg); err == nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"restic-manager/agent/hook"
 	"restic-manager/agent/restic"
 	"restic-manager/agent/spool"
 	"restic-manager/shared/wire"
@@ -35,6 +36,26 @@ type Order struct {
 	PipeWait time.Duration `json:"pipe_wait,omitempty"`
 	// UnlockLimit is how long the unlock may take; 0: 60 s.
 	UnlockLimit time.Duration `json:"unlock_limit,omitempty"`
+	// Hooks are the scripts around restic.
+	Hooks Hooks `json:"hooks,omitzero"`
+}
+
+// Hooks are what a job runs of the host's own scripts: names, of files in Dir.
+type Hooks struct {
+	Dir string `json:"dir"`
+	// UID is the agent's user: files of anybody else but root are not run.
+	UID    int      `json:"uid"`
+	Before []string `json:"before,omitempty"`
+	After  []string `json:"after,omitempty"`
+	// Stdin writes what restic backs up; empty: restic reads files.
+	Stdin string `json:"stdin,omitempty"`
+	// Continue: a hook before that fails does not keep restic from running.
+	Continue bool `json:"continue,omitempty"`
+	// Limit is each hook's, StdinLimit that of Stdin; 0: none but the job's own.
+	Limit      time.Duration `json:"limit,omitempty"`
+	StdinLimit time.Duration `json:"stdin_limit,omitempty"`
+	// Told is what they are told; stage and result are filled in.
+	Told hook.Told `json:"told"`
 }
 
 // maxOrder bounds what is read of an order: two specs of wire.MaxBody with room for their encoding.
@@ -55,6 +76,9 @@ func readOrder(r io.Reader) (Order, error) {
 	}
 	if !wire.IsUUID(o.JobID) || !wire.IsRandomHex(o.Nonce) || o.StateDir == "" || o.Run.Path == "" {
 		return Order{}, errors.New("read the order: it is not complete")
+	}
+	if o.Run.Stdin != (o.Hooks.Stdin != "") {
+		return Order{}, errors.New("read the order: it says in one place only that restic reads what a hook writes")
 	}
 	return o.orDefault(), nil
 }

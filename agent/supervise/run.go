@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -20,31 +21,45 @@ import (
 	"restic-manager/shared/wire"
 )
 
-// run runs restic, unless something speaks against it, and leaves the result. An error means that there is none.
+// run runs restic with its hooks, unless something speaks against it, and leaves the result. An error means that there
+// is none.
 func (s *supervisor) run() error {
-	r := &run{
-		supervisor: s,
-		log:        s.folder.OpenLog(s.order.Log),
-		started:    time.Now(),
-	}
+	file := s.folder.OpenLog(s.order.Log)
+	r := &run{supervisor: s, log: file, file: file, started: time.Now()}
 	r.progress = newProgress(s.folder.OpenProgress(), r.started)
 	defer r.progress.close()
 	outcome, ending := r.execute()
 	r.unlock(ending)
 	r.findExisting(&outcome)
 	r.prove(&outcome)
-	return r.leave(outcome, ending)
+	return r.leave(r.after(outcome), ending)
+}
+
+// logger takes the lines of restic and hooks. It is safe for concurrent use, never fails and never blocks.
+type logger interface {
+	Line(at time.Time, s wire.Stream, line []byte)
+	Note(at time.Time, text string)
+	Flush()
 }
 
 // run is one execution of restic.
 type run struct {
 	*supervisor
-	log      *spool.LogWriter
+	log      logger
+	file     *spool.LogWriter // the same, for its sum
 	progress *progress
 	started  time.Time
 	ended    time.Time // when restic exited
 	ran      bool      // restic was run, as far as can be told
 	unlocked bool
+
+	// begun: a hook before was begun, or a child that was to become restic was started. Hooks after run then.
+	begun  bool
+	hooks  []wire.HookRun
+	issues []wire.Issue // of hooks
+	dump   *dump        // nil: restic reads files
+	// dumpFirst: the hook failed while restic ran, and restic was ended for it.
+	dumpFirst bool
 }
 
 func (r *run) note(format string, args ...any) {
@@ -65,6 +80,9 @@ func (r *run) execute() (restic.Outcome, restic.Ending) {
 		r.note("canceled before restic was started")
 		return canceledOutcome(), restic.Ending{}
 	}
+	if outcome, ending, stop := r.before(); stop {
+		return outcome, ending
+	}
 	if err := r.order.Run.Prepare(); err != nil {
 		return r.notRun(err), restic.Ending{}
 	}
@@ -77,7 +95,7 @@ func (r *run) execute() (restic.Outcome, restic.Ending) {
 		return outcome, ending
 	}
 	r.ran = true
-	return c.parser.outcome(ending), ending
+	return r.dumped(c.parser.outcome(ending), ending), ending
 }
 
 func (r *run) canceled() bool {
@@ -100,43 +118,84 @@ func (r *run) notRun(err error) restic.Outcome {
 	return restic.Outcome{State: wire.StateFailed, Error: e}
 }
 
-// child is restic, or what is about to become it.
+// child is restic or a hook, or what is about to become it.
 type child struct {
-	cmd    *exec.Cmd
-	parser *feeder
-	// says is why it did not become restic, complete once said is closed.
+	what string // for people
+	cmd  *exec.Cmd
+	// joined is the group that it did not make itself; 0: it leads its own.
+	joined int
+	parser *feeder // restic's
+	// says is why it did not become what it was to, complete once said is closed.
 	says string
 	said chan struct{}
 	// drained is closed when both pipes are at their end; pipes are their read ends.
 	drained chan struct{}
 	pipes   [2]*os.File
 	exited  chan struct{}
+	reaped  sync.Once
 }
 
-// group is restic's process group.
-func (c *child) group() int { return c.cmd.Process.Pid }
+// group is its process group.
+func (c *child) group() int {
+	if c.joined != 0 {
+		return c.joined
+	}
+	return c.cmd.Process.Pid
+}
+
+// reap takes the exited process out of the process table; its state is in cmd.ProcessState then.
+func (c *child) reap() { c.reaped.Do(func() { _ = c.cmd.Wait() }) }
 
 func (r *run) launch() (*child, error) {
-	cmd, says, release, err := r.childCommand(r.order.Run)
+	cmd, release, err := r.order.Run.Cmd()
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	c := &child{cmd: cmd, said: make(chan struct{}), drained: make(chan struct{}), exited: make(chan struct{})}
+	var in *input
+	if r.order.Run.Stdin {
+		if in, err = newInput(); err != nil {
+			return nil, err
+		}
+		defer in.read.Close()
+		cmd.Stdin = in.read
+		cmd.ExtraFiles = append(cmd.ExtraFiles, in.write) // see input
+	}
+	r.note("running restic %s: %s", r.order.Run.Version, strings.Join(r.order.Run.Args, " "))
+	c := &child{what: "restic", cmd: cmd, parser: newFeeder(r.order.Run, r.log, r.progress)}
+	if err := r.start(c, modeLead, c.parser.read); err != nil {
+		if in != nil {
+			in.write.Close()
+		}
+		return nil, err
+	}
+	r.begun = true
+	if in != nil {
+		r.startDump(in, c)
+	}
+	return c, nil
+}
+
+// start starts a child and has its pipes read to their end.
+func (r *run) start(c *child, mode string, read func(wire.Stream, *os.File)) error {
+	says, release, err := r.become(c.cmd, mode, c.joined)
+	if err != nil {
+		return fmt.Errorf("pipe for %s: %w", c.what, err)
+	}
+	defer release()
+	c.said, c.drained, c.exited = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var writeEnds [2]*os.File
 	for i := range c.pipes {
 		if c.pipes[i], writeEnds[i], err = os.Pipe(); err != nil {
 			says.Close()
-			return nil, fmt.Errorf("pipe for restic: %w", err)
+			return fmt.Errorf("pipe for %s: %w", c.what, err)
 		}
 		defer writeEnds[i].Close()
 	}
-	cmd.Stdout, cmd.Stderr = writeEnds[0], writeEnds[1]
-	r.note("running restic %s: %s", r.order.Run.Version, strings.Join(r.order.Run.Args, " "))
-	c.parser = newFeeder(r.order.Run, r.log, r.progress)
-	if err := cmd.Start(); err != nil {
+	c.cmd.Stdout, c.cmd.Stderr = writeEnds[0], writeEnds[1]
+	if err := c.cmd.Start(); err != nil {
 		says.Close()
-		return nil, fmt.Errorf("start restic: %w", err)
+		return fmt.Errorf("start %s: %w", c.what, err)
 	}
 	go func() {
 		defer close(c.said)
@@ -144,12 +203,12 @@ func (r *run) launch() (*child, error) {
 		b, _ := io.ReadAll(io.LimitReader(says, 4<<10))
 		c.says = string(b)
 	}()
-	go c.drain()
+	go c.drain(read)
 	go func() {
 		defer close(c.exited)
-		waitExit(c.group())
+		waitExit(c.cmd.Process.Pid)
 	}()
-	return c, nil
+	return nil
 }
 
 // waitExit returns when a child has exited and leaves it a zombie: its pid, and so its group's number, is
@@ -164,14 +223,14 @@ func waitExit(pid int) {
 }
 
 // drain reads both pipes to their end, whatever comes: a full pipe makes restic deaf to signals.
-func (c *child) drain() {
+func (c *child) drain(read func(wire.Stream, *os.File)) {
 	defer close(c.drained)
 	other := make(chan struct{})
 	go func() {
 		defer close(other)
-		c.parser.read(wire.StreamErr, c.pipes[1])
+		read(wire.StreamErr, c.pipes[1])
 	}()
-	c.parser.read(wire.StreamOut, c.pipes[0])
+	read(wire.StreamOut, c.pipes[0])
 	<-other
 }
 
@@ -253,7 +312,7 @@ func (r *run) leave(o restic.Outcome, e restic.Ending) error {
 	if err := r.progress.last(); err != nil {
 		r.note("the last progress could not be kept: %v", err)
 	}
-	sum, logErr := r.log.Close()
+	sum, logErr := r.file.Close()
 	if logErr != nil {
 		fmt.Fprintln(os.Stderr, time.Now().UTC().Format(time.RFC3339), logErr)
 	}

@@ -22,8 +22,9 @@ const (
 func (r *run) watch(c *child) restic.Ending {
 	ending := r.await(c)
 	r.ended = time.Now()
+	r.endDump(c)
 	r.settle(c)
-	_ = c.cmd.Wait() // the state says it
+	c.reap()
 	ending.ExitCode = c.cmd.ProcessState.ExitCode()
 	if s, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && s.Signaled() {
 		ending.Signal = s.Signal()
@@ -38,15 +39,24 @@ func (r *run) await(c *child) restic.Ending {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	var limit, kill <-chan time.Time
-	if d := r.order.Run.TimeLimit; d > 0 {
-		t := time.NewTimer(d)
+	if left, ok := r.left(); ok {
+		t := time.NewTimer(left)
 		defer t.Stop()
 		limit = t.C
 	}
+	grace := r.order.Grace
+	over, refuse := r.dump.watched()
+	if r.dump != nil {
+		grace = min(grace, hookGrace) // one that waits for input does not hear SIGINT
+	}
 	stop := func(why string) {
+		refuse()
+		if kill != nil {
+			return
+		}
 		r.note("%s: SIGINT sent to restic", why)
 		r.signal(c, syscall.SIGINT)
-		t := time.NewTimer(r.order.Grace)
+		t := time.NewTimer(grace)
 		kill = t.C
 	}
 	stall := newStall(c.group(), time.Now())
@@ -59,10 +69,15 @@ func (r *run) await(c *child) restic.Ending {
 				e.TimeLimit = true
 				stop("the time limit of " + r.order.Run.TimeLimit.String() + " is over")
 			}
+		case <-over:
+			if over = nil; r.dump.failure != "" && !r.dump.broken && !e.Canceled && !e.TimeLimit {
+				r.dumpFirst = true
+				stop("the hook " + r.order.Hooks.Stdin + " " + r.dump.failure)
+			}
 		case <-kill:
-			kill = nil
+			kill = make(chan time.Time) // once
 			e.Killed = true
-			r.note("restic did not end within %s: SIGKILL sent", r.order.Grace)
+			r.note("restic did not end within %s: SIGKILL sent", grace)
 			r.signal(c, syscall.SIGKILL)
 		case now := <-tick.C:
 			if !e.Canceled && !e.TimeLimit && r.canceled() {
@@ -87,7 +102,7 @@ func (r *run) settle(c *child) {
 	if r.quiet(c, r.order.PipeWait) {
 		return
 	}
-	r.note("what restic had started still runs: it is ended")
+	r.note("what %s had started still runs: it is ended", c.what)
 	r.signal(c, syscall.SIGTERM)
 	if !r.quiet(c, groupGrace) {
 		r.signal(c, syscall.SIGKILL)

@@ -45,6 +45,8 @@ func Placed(v string) []wire.Spec {
 	return []wire.Spec{
 		&wire.BackupSpec{Paths: []string{v}}, &wire.BackupSpec{Paths: []string{"/"}, Excludes: []string{v}}, &wire.BackupSpec{Paths: []string{"/"}, Tags: []string{v}},
 		&wire.BackupSpec{Paths: []string{rooted, "/etc/hostname"}}, &wire.BackupSpec{Paths: []string{rooted + "\n" + v}},
+		&wire.BackupSpec{Paths: []string{"/"}, HooksBefore: []string{v}}, &wire.BackupSpec{Paths: []string{"/"}, HooksAfter: []string{v}},
+		&wire.BackupSpec{StdinHook: v, StdinName: "x"}, &wire.BackupSpec{StdinHook: "dump", StdinName: v},
 		&wire.RestoreSpec{SnapshotID: v}, &wire.RestoreSpec{SnapshotID: vectorID, Paths: []string{v}}, &wire.RestoreSpec{SnapshotID: vectorID, Paths: []string{rooted}},
 		&wire.RestoreSpec{SnapshotID: vectorID, Target: v}, &wire.CheckSpec{ReadDataSubset: v}, &wire.ForgetSpec{SnapshotIDs: []string{v}}, &wire.ForgetSpec{SnapshotIDs: []string{vectorID, v}},
 	}
@@ -89,7 +91,9 @@ func Generate(r *rand.Rand, canary string) wire.Spec {
 		return fmt.Sprintf("t:%d", r.IntN(100))
 	}
 	percent := r.IntN(110) - 3
-	switch r.IntN(9) {
+	switch r.IntN(10) {
+	case 9:
+		return &wire.BackupSpec{StdinHook: tag(), StdinName: tag(), HooksBefore: list(tag), HooksAfter: list(tag), HookTimeLimitSeconds: int64(r.IntN(100) - 2), Tags: list(tag)}
 	case 0, 1, 2, 3:
 		return &wire.BackupSpec{Paths: append(list(file), file()), Excludes: list(text), ExcludeCaches: r.IntN(2) == 0, OneFileSystem: r.IntN(2) == 0, Tags: list(tag), DryRun: r.IntN(2) == 0,
 			UploadLimitKiB: r.IntN(100) - 2, ExcludeLargerThan: int64(r.IntN(100) - 2)}
