@@ -81,6 +81,9 @@ func (s *Store) answer(ctx context.Context, hostID string, q wire.PollQuery) (an
 			JobID: d.Offer.ID, Delivery: d.Offer.Delivery, Kind: d.Offer.Kind, Spec: json.RawMessage(specs[d.Offer.ID].Spec),
 			TimeLimitSeconds: specs[d.Offer.ID].TimeLimitSeconds, QueuedAt: d.Offer.QueuedAt,
 		}
+		if policy := specs[d.Offer.ID].PolicyID; policy != nil {
+			a.offer.PolicyID = *policy
+		}
 		a.offer.Repository.Name, a.offer.Repository.ID = d.Offer.Uses(host.tie())
 	}
 	return a, s.note(ctx, hostID, q, d)
@@ -175,13 +178,13 @@ func (s *Store) view(db *gorm.DB, hostID string, host pollingHost, q wire.PollQu
 // readOpen reads a host's jobs that have not ended. Of a long queue it reads the first of each sort: those
 // behind them wait for the same.
 func readOpen(db *gorm.DB, hostID string) (open []jobRow, err error) {
-	err = db.Raw("SELECT "+ruleColumns+`, jobs.spec FROM jobs WHERE host_id = ? AND state IN ('queued', 'accepted', 'running')
+	err = db.Raw("SELECT "+ruleColumns+`, jobs.spec, jobs.policy_id FROM jobs WHERE host_id = ? AND state IN ('queued', 'accepted', 'running')
 		ORDER BY number LIMIT ?`, hostID, maxQueueLooked).Scan(&open).Error
 	if err != nil || len(open) < maxQueueLooked {
 		return open, err
 	}
 	open = nil
-	err = db.Raw("SELECT "+ruleColumns+`, jobs.spec FROM jobs WHERE host_id = ? AND (state IN ('accepted', 'running') OR number IN (
+	err = db.Raw("SELECT "+ruleColumns+`, jobs.spec, jobs.policy_id FROM jobs WHERE host_id = ? AND (state IN ('accepted', 'running') OR number IN (
 		SELECT number FROM (SELECT number, row_number() OVER (PARTITION BY lane, hold ORDER BY number) AS place
 			FROM jobs WHERE host_id = ? AND state = 'queued') AS sorts WHERE place <= ?)) ORDER BY number`,
 		hostID, hostID, maxQueueLooked/4).Scan(&open).Error

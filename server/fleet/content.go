@@ -30,6 +30,7 @@ type Host struct {
 	Facts                wire.Facts              `json:"facts" doc:"As the agent said at its last hello"`
 	Guard                wire.GuardReport        `json:"guard" doc:"What the host's owner allows"`
 	Kinds                []wire.Kind             `json:"kinds" doc:"Kinds of jobs the agent can do"`
+	Hooks                []string                `json:"hooks" doc:"The host's own scripts that a backup may name"`
 	ReportedRepositories []wire.RepositoryReport `json:"reported_repositories" doc:"Repositories of the host's own configuration"`
 	AgentVersion         string                  `json:"agent_version"`
 	ResticVersion        string                  `json:"restic_version" doc:"Empty: no restic on the machine"`

@@ -38,6 +38,7 @@ type order struct {
 	id        string // given; empty: a new one
 	dueAt     time.Time
 	target    *Target
+	hooks     []string // of the host's own that it needs
 }
 
 // CreateJob queues a job. A job asked for by hand coalesces with a queued one that asks the same of the same
@@ -74,6 +75,9 @@ func (n NewJob) order() (order, error) {
 	}
 	o := order{hostID: n.HostID, kind: n.Kind, spec: string(raw), timeLimit: n.TimeLimit, ttl: n.TTL, key: n.IdempotencyKey,
 		policyID: n.PolicyID, id: n.ID, dueAt: n.DueAt, target: n.Target}
+	if b, ok := spec.(*wire.BackupSpec); ok {
+		o.hooks = b.Hooks()
+	}
 	if o.timeLimit == 0 {
 		o.timeLimit = info.TimeLimit
 	}
@@ -137,6 +141,11 @@ func (s *Store) enqueue(tx *database.Tx, actor database.Actor, o order) (id stri
 	}
 	if err := mayDo(host, o.kind); err != nil {
 		return "", false, err
+	}
+	if lacks, err := LacksHooks(o.hooks, host.Features, host.Hooks, host.AgentVersion); err != nil {
+		return "", false, err
+	} else if lacks != "" {
+		return "", false, job.NoHooks(lacks)
 	}
 	if o.target != nil {
 		if err := mayTarget(host, o.kind); err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"time"
 
 	"restic-manager/server/database"
@@ -233,7 +234,22 @@ func cleanSummary(s wire.Summary) *wire.Summary {
 	s.StoredBytes = max(s.StoredBytes, 0)
 	s.RestoredTo = shown(s.RestoredTo, maxIssuePath)
 	s.ResticSeconds = seconds(s.ResticSeconds)
+	s.Hooks = cleanHookRuns(s.Hooks)
 	return &s
+}
+
+// maxHookRuns is how many hooks a job can have begun: before, after, and the one that writes.
+const maxHookRuns = 2*wire.MaxHooks + 1
+
+func cleanHookRuns(all []wire.HookRun) (clean []wire.HookRun) {
+	for _, h := range all[:min(len(all), maxHookRuns)] {
+		if wire.CheckHookName(h.Name) != nil || !slices.Contains([]string{"before", "after", "stdin"}, h.Stage) {
+			continue
+		}
+		h.ElapsedSeconds, h.Bytes, h.Failure = seconds(h.ElapsedSeconds), max(h.Bytes, 0), shown(h.Failure, maxIssueMessage)
+		clean = append(clean, h)
+	}
+	return clean
 }
 
 // shown writes text out so that it cannot act, cut to its limit.

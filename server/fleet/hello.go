@@ -190,8 +190,8 @@ func (s *Store) refresh(tx *database.Tx, hostID string, r wire.HelloRequest) err
 	if err != nil {
 		return err
 	}
-	texts := make([]string, 5)
-	for i, v := range []any{r.Facts, r.Guard, r.Kinds, r.Repositories, r.Features} {
+	texts := make([]string, 6)
+	for i, v := range []any{r.Facts, r.Guard, r.Kinds, r.Repositories, r.Features, r.Hooks} {
 		raw, err := json.Marshal(v)
 		if err != nil {
 			return err
@@ -202,9 +202,9 @@ func (s *Store) refresh(tx *database.Tx, hostID string, r wire.HelloRequest) err
 	if !r.Now.IsZero() {
 		skew = min(max(r.Now.Sub(tx.Now).Seconds(), -1e9), 1e9)
 	}
-	err = tx.Exec(`UPDATE hosts SET hostname = ?, facts = ?, guard = ?, kinds = ?, reported_repositories = ?, features = ?, agent_version = ?,
+	err = tx.Exec(`UPDATE hosts SET hostname = ?, facts = ?, guard = ?, kinds = ?, reported_repositories = ?, features = ?, hooks = ?, agent_version = ?,
 		restic_version = ?, protocol_version = ?, skew_seconds = ?, hello_at = ? WHERE id = ?`,
-		r.Facts.Hostname, texts[0], texts[1], texts[2], texts[3], texts[4], r.AgentVersion, r.ResticVersion, r.ProtocolVersion, skew, tx.Now, hostID).Error
+		r.Facts.Hostname, texts[0], texts[1], texts[2], texts[3], texts[4], texts[5], r.AgentVersion, r.ResticVersion, r.ProtocolVersion, skew, tx.Now, hostID).Error
 	if err != nil {
 		return fmt.Errorf("write the facts: %w", err)
 	}
@@ -212,7 +212,13 @@ func (s *Store) refresh(tx *database.Tx, hostID string, r wire.HelloRequest) err
 	if err := s.recordHostname(tx, hostID, r.Facts.Hostname); err != nil {
 		return err
 	}
-	return s.reportedRepository(tx, host, r.Repositories)
+	if err := s.reportedRepository(tx, host, r.Repositories); err != nil {
+		return err
+	}
+	if texts[5] == host.Hooks && slices.Contains(r.Features, wire.FeatureHooks) == runsHooks(host.Features) {
+		return nil
+	}
+	return s.HostChanged(tx, hostID) // policies may name hooks that came, or are gone
 }
 
 // lockReported locks the repository that a hello may tie its host to: that lock comes before the host's. In
@@ -303,6 +309,7 @@ func cleanHello(r wire.HelloRequest) wire.HelloRequest {
 		r.Guard.SHA256 = ""
 	}
 	r.Kinds, r.Guard.Kinds, r.Features = cleanKinds(r.Kinds), cleanKinds(r.Guard.Kinds), cleanFeatures(r.Features)
+	r.Hooks = cleanHooks(r.Hooks)
 	repositories := make([]wire.RepositoryReport, 0, min(len(r.Repositories), maxRepositories))
 	for _, x := range r.Repositories[:min(len(r.Repositories), maxRepositories)] {
 		if !wire.IsSHA256(x.ID) {
@@ -338,4 +345,16 @@ func cleanFeatures(all []string) []string {
 		}
 	}
 	return clean
+}
+
+// cleanHooks keeps names only, sorted.
+func cleanHooks(all []string) []string {
+	clean := []string{}
+	for _, name := range all[:min(len(all), wire.MaxHostHooks)] {
+		if wire.CheckHookName(name) == nil {
+			clean = append(clean, name)
+		}
+	}
+	slices.Sort(clean)
+	return slices.Compact(clean)
 }

@@ -2,10 +2,13 @@ package fleet
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"restic-manager/server/database"
+	"restic-manager/server/fleet/job"
 	"restic-manager/shared/wire"
 )
 
@@ -52,6 +55,24 @@ func (s *Store) HostChanged(tx *database.Tx, hostID string) error {
 // KeepsSchedule is the condition on hosts that the agent keeps the schedules of its policies itself. Features are JSON as
 // encoding/json writes it.
 const KeepsSchedule = `hosts.features LIKE '%"` + wire.FeatureSchedule + `"%'`
+
+// runsHooks reports whether the agent of these features runs hooks.
+func runsHooks(features string) bool {
+	return strings.Contains(features, `"`+wire.FeatureHooks+`"`)
+}
+
+// LacksHooks says which of the hooks a host lacks, in words that follow its name; empty: none. features and offered are
+// its row's.
+func LacksHooks(hooks []string, features, offered, agentVersion string) (string, error) {
+	if len(hooks) == 0 {
+		return "", nil
+	}
+	var has []string
+	if err := json.Unmarshal([]byte(offered), &has); err != nil {
+		return "", fmt.Errorf("read hooks: %w", err)
+	}
+	return job.LacksHooks(hooks, runsHooks(features), has, agentVersion), nil
+}
 
 // ScheduleChanged gives the hosts a new version of what they are to do by themselves, secrets included, and wakes them.
 func (s *Store) ScheduleChanged(tx *database.Tx, hostIDs []string) error {

@@ -27,6 +27,7 @@ type hostRow struct {
 	Guard                string     `gorm:"column:guard"`
 	Kinds                string     `gorm:"column:kinds"`
 	Features             string     `gorm:"column:features;default:'[]'"`
+	Hooks                string     `gorm:"column:hooks;default:'[]'"`
 	ReportedRepositories string     `gorm:"column:reported_repositories"`
 	AgentVersion         string     `gorm:"column:agent_version"`
 	ResticVersion        string     `gorm:"column:restic_version"`
@@ -95,6 +96,7 @@ func (r shownHost) host() (Host, error) {
 		json.Unmarshal([]byte(w.Facts), &h.Facts),
 		json.Unmarshal([]byte(w.Guard), &h.Guard),
 		json.Unmarshal([]byte(w.Kinds), &h.Kinds),
+		json.Unmarshal([]byte(w.Hooks), &h.Hooks),
 		json.Unmarshal([]byte(w.ReportedRepositories), &h.ReportedRepositories),
 	)
 	if r.RepoURL != nil {

@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm/clause"
 
 	"restic-manager/server/database"
+	"restic-manager/server/fleet"
 )
 
 // assignment is a row of assignments: a host that a policy applies to.
@@ -39,10 +40,12 @@ type target struct {
 	ServerHeld  bool   // the server holds its repository
 	SettingID   string // of that repository; empty: it was given to the host by hand
 	SettingName string
+	// What decides on hooks.
+	Features, Hooks, AgentVersion string
 }
 
 const selectTargets = `SELECT h.id, h.name, h.labels, hr.host_id IS NOT NULL AS server_held,
-	coalesce(CAST(hr.setting_id AS text), '') AS setting_id, coalesce(rs.name, '') AS setting_name
+	coalesce(CAST(hr.setting_id AS text), '') AS setting_id, coalesce(rs.name, '') AS setting_name, h.features, h.hooks, h.agent_version
 	FROM hosts h LEFT JOIN host_repositories hr ON hr.host_id = h.id LEFT JOIN repository_settings rs ON rs.id = hr.setting_id
 	WHERE h.revoked_at IS NULL`
 
@@ -72,7 +75,14 @@ func (s *Store) judge(spec Spec, t target) (verdict, error) {
 	default:
 		v.gives = true
 	}
-	return v, nil
+	if v.why == "" || v.problem != "" {
+		return v, nil
+	}
+	lacks, err := fleet.LacksHooks(spec.Backup.Hooks(), t.Features, t.Hooks, t.AgentVersion)
+	if lacks != "" {
+		v.problem, v.gives = lacks, false // what does not run there changes nothing there
+	}
+	return v, err
 }
 
 // changing is the lock that whoever changes policies has for themselves, and whoever judges a host shares.

@@ -2,6 +2,7 @@ package job
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"restic-manager/server/fault"
@@ -33,6 +34,33 @@ func MayTarget(kind wire.Kind, features []string, agentVersion string) error {
 		return fault.New(fault.Conflict, "target_unsupported", "the agent on this host (version %s) works with its own repository only; upgrade it", agentVersion)
 	}
 	return nil
+}
+
+// LacksHooks says which of the hooks a host lacks, in words that follow its name; empty: none. runs says that its agent
+// runs hooks; offered are those that the host offers.
+func LacksHooks(hooks []string, runs bool, offered []string, agentVersion string) string {
+	var lacks []string
+	for _, name := range hooks {
+		if !slices.Contains(offered, name) {
+			lacks = append(lacks, name)
+		}
+	}
+	switch {
+	case len(hooks) == 0:
+		return ""
+	case !runs && agentVersion != "":
+		return "has an agent (version " + agentVersion + ") that runs no hooks; upgrade it"
+	case !runs:
+		return "has not said yet which hooks it has"
+	case len(lacks) > 0:
+		return "has no hook " + strings.Join(lacks, ", ")
+	}
+	return ""
+}
+
+// NoHooks is the refusal of an order with hooks that the host lacks, as LacksHooks says.
+func NoHooks(lacks string) error {
+	return fault.New(fault.Conflict, "hook_missing", "this host %s; put the script into the folder of hooks on the machine and name it under hooks.allow in its guard.yaml", lacks)
 }
 
 // MayRetry refuses to repeat a job that has not ended.
