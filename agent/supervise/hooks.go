@@ -63,7 +63,7 @@ func (r *run) before() (o restic.Outcome, e restic.Ending, stop bool) {
 				Message: "the job's time limit was reached while the hook " + name + " ran, before restic; raise the limit, or see in the log what took so long"}}, e, true
 		case run.Failure == "":
 		case r.order.Hooks.Continue:
-			r.issue(run)
+			r.failed++
 		default:
 			r.note("restic is not run, because the hook %s failed", name)
 			return restic.Outcome{State: wire.StateFailed, Error: &wire.JobError{Code: wire.CodeHookFailed,
@@ -79,17 +79,12 @@ func (r *run) after(o restic.Outcome) restic.Outcome {
 		for n, name := range r.order.Hooks.After {
 			run, _ := r.hook(hook.After, n, name, r.state(o.State))
 			if run.Failure != "" {
-				r.issue(run)
+				r.failed++
 			}
 			r.ended = time.Now()
 		}
 	}
 	o.State = r.state(o.State)
-	// Hooks first: there are few of them, and the list is bounded.
-	o.Issues = append(r.issues, o.Issues...)
-	if more := len(o.Issues) - wire.MaxIssues; more > 0 {
-		o.Issues, o.IssuesDropped = o.Issues[:wire.MaxIssues], o.IssuesDropped+int64(more)
-	}
 	if len(r.hooks) > 0 {
 		if o.Summary == nil {
 			o.Summary = &wire.Summary{}
@@ -101,14 +96,10 @@ func (r *run) after(o restic.Outcome) restic.Outcome {
 
 // state is what the state of restic's outcome is with the hooks that failed.
 func (r *run) state(s wire.State) wire.State {
-	if s == wire.StateSucceeded && len(r.issues) > 0 {
+	if s == wire.StateSucceeded && r.failed > 0 {
 		return wire.StateSucceededWithIssues
 	}
 	return s
-}
-
-func (r *run) issue(h wire.HookRun) {
-	r.issues = append(r.issues, wire.Issue{Path: "hook " + h.Name, Message: "the hook " + h.Stage + " the backup " + h.Failure})
 }
 
 // hook runs one hook to its end.

@@ -123,8 +123,8 @@ func TestAFailedHookBeforeMayBeNoReason(t *testing.T) {
 	r.order.Hooks.Before, r.order.Hooks.After, r.order.Hooks.Continue = []string{"bad", "next"}, []string{"next"}, true
 	got := r.run()
 	wantState(t, got, wire.StateSucceededWithIssues, "")
-	if len(got.Finish.Issues) != 1 || got.Finish.Issues[0].Path != "hook bad" {
-		t.Errorf("issues: got %+v", got.Finish.Issues)
+	if h := got.Finish.Summary.Hooks; len(h) != 3 || h[0].Failure != "ended with exit code 7" || h[1].Failure != "" {
+		t.Errorf("summary: got %+v", h)
 	}
 	r.traced("before:bad", "before:next", "after:next:succeeded_with_issues")
 }
@@ -164,15 +164,15 @@ func TestHooksAfterRunHoweverResticEnded(t *testing.T) {
 	}
 }
 
-func TestAFailedHookAfterIsAnIssue(t *testing.T) {
+func TestAFailedHookAfterMakesASuccessOneWithIssues(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "summary", "exit:0")
 	r.script("one", "exit 1")
 	r.order.Hooks.After = []string{"one"}
 	got := r.run()
 	wantState(t, got, wire.StateSucceededWithIssues, "")
-	if len(got.Finish.Issues) != 1 || !strings.Contains(got.Finish.Issues[0].Message, "exit code 1") {
-		t.Errorf("issues: got %+v", got.Finish.Issues)
+	if h := got.Finish.Summary.Hooks; len(h) != 1 || !strings.Contains(h[0].Failure, "exit code 1") {
+		t.Errorf("summary: got %+v", h)
 	}
 }
 

@@ -56,8 +56,8 @@ type run struct {
 	// begun: a hook before was begun, or a child that was to become restic was started. Hooks after run then.
 	begun  bool
 	hooks  []wire.HookRun
-	issues []wire.Issue // of hooks
-	dump   *dump        // nil: restic reads files
+	failed int   // hooks that are no reason for failed
+	dump   *dump // nil: restic reads files
 	// dumpFirst: the hook failed while restic ran, and restic was ended for it.
 	dumpFirst bool
 }
