@@ -27,6 +27,7 @@ export function host(name: string, more: Partial<Host> = {}): Host {
 		},
 		guard: { summary: "", kinds: [] },
 		kinds: ["backup"],
+		hooks: [],
 		reported_repositories: [{ name: "main", location: "s3:s3.example.net/backups/web" }],
 		agent_version: "1.0.0",
 		restic_version: "0.18.0",

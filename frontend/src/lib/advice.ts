@@ -26,6 +26,7 @@ const advice: Record<string, string | undefined> = {
 	source_missing: "None of the paths exists. Correct them and order it again.",
 	no_space: "Free space where the log says there is none, then order it again.",
 	crashed: "restic died. Order it again; if it happens twice, look at the machine's memory and kernel log.",
+	hook_failed: "A script of the machine failed: its last lines are in the log. Mend it there, then order it again.",
 	restic_failed: "The log has restic's own words.",
 	silent: "Nothing was heard of the machine for 7 days. Look whether it and its agent run.",
 	host_revoked: "The machine was revoked while it worked.",

@@ -55,6 +55,7 @@ const host = {
 	},
 	guard: { summary: "allows backup", kinds: [] },
 	kinds: [],
+	hooks: [],
 	reported_repositories: [],
 	agent_version: "1.0.0",
 	restic_version: "0.18.0",

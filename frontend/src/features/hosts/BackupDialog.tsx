@@ -2,7 +2,7 @@ import { Alert, Modal, Skeleton, Stack } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { lastBackupQuery } from "../../api/history";
-import type { Host } from "../../api/types";
+import type { BackupSpec, Host } from "../../api/types";
 import { type BackupField, type BackupForm, backupFields, formOf, specOf } from "../../lib/backupForm";
 import { fieldErrors } from "../../lib/fields";
 import { BackupFields } from "../../ui/BackupFields";
@@ -36,10 +36,23 @@ function Inside({ host, close }: Omit<Props, "opened">) {
 				<Skeleton height={60} />
 			</Stack>
 		);
-	return <Form host={host} close={close} begin={formOf(last.data)} repeated={Boolean(last.data)} />;
+	return (
+		<Form
+			host={host}
+			close={close}
+			begin={formOf(last.data)}
+			repeated={Boolean(last.data)}
+			scripts={hasScripts(last.data)}
+		/>
+	);
 }
 
-function Form({ host, close, begin, repeated }: Omit<Props, "opened"> & { begin: BackupForm; repeated: boolean }) {
+const hasScripts = (s: BackupSpec | null | undefined) =>
+	Boolean(s?.stdin_hook || s?.hooks_before?.length || s?.hooks_after?.length);
+
+type FormProps = Omit<Props, "opened"> & { begin: BackupForm; repeated: boolean; scripts: boolean };
+
+function Form({ host, close, begin, repeated, scripts }: FormProps) {
 	const [form, setForm] = useState(begin);
 	const [own, setOwn] = useState<Partial<Record<BackupField, string>>>({});
 	const order = useOrdering(host.id);
@@ -69,6 +82,12 @@ function Form({ host, close, begin, repeated }: Omit<Props, "opened"> & { begin:
 				{host.status !== "never_seen" && host.restic_version === "" && (
 					<Alert color="yellow" variant="light">
 						There is no restic on the machine yet: it refuses the job until there is.
+					</Alert>
+				)}
+				{scripts && (
+					<Alert color="yellow" variant="light">
+						The last backup ran scripts of the machine. This one runs none: to repeat it, run its policy, or retry its
+						job.
 					</Alert>
 				)}
 				<BackupFields

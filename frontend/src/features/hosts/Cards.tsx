@@ -97,6 +97,17 @@ export function Allowed({ host }: { host: Host }) {
 							<Foreign>{beyondKinds(host.guard.summary)}</Foreign> It can be changed on the machine alone.
 						</div>
 					)}
+					{host.hooks.length > 0 && (
+						<div className={classes.note} style={{ marginTop: 4 }}>
+							Scripts that a policy may name:{" "}
+							{host.hooks.map((h, i) => (
+								<span key={h}>
+									{i > 0 && ", "}
+									<Foreign mono>{h}</Foreign>
+								</span>
+							))}
+						</div>
+					)}
 					{host.facts.restore_root && (
 						<div className={classes.note} style={{ marginTop: 4 }}>
 							Restores go below <Foreign mono>{host.facts.restore_root}</Foreign>

@@ -30,6 +30,7 @@ export function testHost(changes: Partial<Host> = {}): Host {
 			kinds: ["backup", "restore", "check", "init", "snapshots", "unlock"],
 		},
 		kinds: ["backup", "restore", "check", "prune", "forget", "init", "snapshots", "unlock"],
+		hooks: [],
 		reported_repositories: [{ name: "local", location: "/srv/repo" }],
 		agent_version: "1.0.0",
 		restic_version: "0.18.0",

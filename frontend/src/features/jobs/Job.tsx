@@ -17,11 +17,12 @@ import { Foreign } from "../../ui/Foreign";
 import { Card, Page } from "../../ui/Page";
 import { Empty, Failure, Loading } from "../../ui/States";
 import { JobButtons } from "./Actions";
+import { HookRuns } from "./Hooks";
 import { Issues } from "./Issues";
 import classes from "./Job.module.css";
 import { Live } from "./Live";
 import { timeline } from "./timeline";
-import { asked, type Fact, figures, leftOut, waitingWords } from "./words";
+import { asked, type Fact, failedHooks, figures, issuesOf, leftOut, waitingWords } from "./words";
 
 interface Props {
 	id: string;
@@ -110,6 +111,7 @@ export function Job({ id, full, log }: Props) {
 						<div className={classes.columns}>
 							<div className={classes.column}>
 								{!open && <Figures job={job} />}
+								<HookRuns job={job} />
 								<Card title="What was asked">
 									<Facts facts={asked(job)} />
 									<Ordered job={job} />
@@ -172,7 +174,9 @@ function Reason({ job }: { job: JobData }) {
 	const w = job.state === "queued" ? job.waiting : undefined;
 	if (!w) {
 		if (job.state === "succeeded_with_issues")
-			return `There is a snapshot, but ${leftOut(job)} and ${(job.issues?.length ?? 2) === 1 ? "is" : "are"} not in it.`;
+			return failedHooks(job).length > 0
+				? `There is a snapshot, but ${issuesOf(job)}.`
+				: `There is a snapshot, but ${leftOut(job)} and ${(job.issues?.length ?? 2) === 1 ? "is" : "are"} not in it.`;
 		if (job.error && !isOpen(job.state)) return null;
 		return <Foreign>{reasonOf(job)}</Foreign>;
 	}

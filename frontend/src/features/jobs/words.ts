@@ -4,6 +4,7 @@ import { duration } from "../../lib/time";
 import { kindWords, sentence } from "../../lib/words";
 
 type Summary = NonNullable<Job["summary"]>;
+export type HookRun = NonNullable<Summary["hooks"]>[number];
 
 /** One thing that was asked, or came out. Texts from outside are apart, so that they are shown as such. */
 export interface Fact {
@@ -31,6 +32,11 @@ export function asked(job: Pick<Job, "kind" | "spec">): Fact[] {
 	switch (job.kind) {
 		case "backup":
 			texts("Folders", s.paths);
+			if (s.stdin_hook) texts("What the script writes", [s.stdin_hook]);
+			if (s.stdin_name) texts("File in the snapshot", [s.stdin_name]);
+			texts("Scripts before", s.hooks_before);
+			texts("Scripts after", s.hooks_after);
+			flag("When one before fails", s.hook_failure === "continue", "The backup is made all the same");
 			texts("Left out", s.excludes);
 			flag("Caches", s.exclude_caches, "Folders with a CACHEDIR.TAG are left out");
 			flag("File systems", s.one_file_system, "Stays on the file system of each folder");
@@ -90,7 +96,7 @@ export function figures(job: Pick<Job, "kind" | "summary" | "exit_code" | "elaps
 	const facts: Fact[] = [];
 	const size = (label: string, n: number | undefined) => n !== undefined && facts.push({ label, value: bytes(n) });
 	const number = (label: string, n: number | undefined) => n !== undefined && facts.push({ label, value: count(n) });
-	if (job.summary) {
+	if (job.summary && hasFigures(job.summary)) {
 		const would = s.dry_run ? " (would be)" : "";
 		switch (job.kind) {
 			case "backup":
@@ -137,6 +143,11 @@ export function figures(job: Pick<Job, "kind" | "summary" | "exit_code" | "elaps
 	return facts;
 }
 
+/** Whether restic said anything: a job that ended before it has its scripts alone. */
+function hasFigures(s: Summary): boolean {
+	return Object.keys(s).some((k) => k !== "hooks") || !s.hooks;
+}
+
 /** What a job did, or does, in one phrase: "1.2 GiB new of 340 GiB, 12,044 files". */
 export function outcome(job: Job): string {
 	if (job.error?.message && job.state !== "canceled") return sentence(job.error.message);
@@ -145,7 +156,7 @@ export function outcome(job: Job): string {
 	if (s) {
 		switch (job.kind) {
 			case "backup": {
-				const left = job.state === "succeeded_with_issues" ? `; ${leftOut(job)}` : "";
+				const left = job.state === "succeeded_with_issues" ? `; ${issuesOf(job)}` : "";
 				return `${dry}${bytes(s.data_added ?? 0)} new of ${bytes(s.total_bytes_processed ?? 0)}, ${counted(s.total_files_processed ?? 0, "file")}${left}`;
 			}
 			case "restore":
@@ -175,6 +186,20 @@ export function outcome(job: Job): string {
 	return "";
 }
 
+/** The scripts of the machine that failed in a job. */
+export function failedHooks(job: Pick<Job, "summary">): HookRun[] {
+	return (job.summary?.hooks ?? []).filter((h) => h.failure);
+}
+
+/** What came out other than it should in a job that succeeded with issues: paths that could not be read, scripts that failed. */
+export function issuesOf(job: Pick<Job, "summary" | "issues" | "issues_dropped">): string {
+	const failed = failedHooks(job).length;
+	const scripts = failed > 0 ? `${counted(failed, "script")} of the machine failed` : "";
+	const none = job.issues !== undefined ? job.issues.length + (job.issues_dropped ?? 0) === 0 : failed > 0;
+	if (scripts && none && !job.issues_dropped) return scripts;
+	return scripts ? `${leftOut(job)}, ${scripts}` : leftOut(job);
+}
+
 /** How many paths could not be read, as far as the job says: a list of jobs has the number of those beyond the first ones. */
 export function leftOut(job: Pick<Job, "issues" | "issues_dropped">): string {
 	const dropped = job.issues_dropped ?? 0;
@@ -184,10 +209,10 @@ export function leftOut(job: Pick<Job, "issues" | "issues_dropped">): string {
 
 /** What a job that has not ended was asked, in one phrase. */
 export function orderedPhrase(job: Pick<Job, "kind" | "spec">): string {
-	const s = job.spec as { paths?: string[]; snapshot_id?: string; snapshot_ids?: string[] };
+	const s = job.spec as { paths?: string[]; stdin_hook?: string; snapshot_id?: string; snapshot_ids?: string[] };
 	switch (job.kind) {
 		case "backup":
-			return folders(s.paths ?? []);
+			return s.stdin_hook ? `what ${s.stdin_hook} writes` : folders(s.paths ?? []);
 		case "restore":
 			return `from snapshot ${(s.snapshot_id ?? "").slice(0, 8)}`;
 		case "forget":

@@ -12,6 +12,7 @@ import { Note } from "../../ui/Note";
 import { Card } from "../../ui/Page";
 import { ownZone, SchedulePreview, When, ZonePicker } from "../../ui/When";
 import { draftOf, formOf, movedOn, type PolicyErrors, type PolicyForm, policyFields } from "./form";
+import { HookFields } from "./Hooks";
 import { KeepFields } from "./Keep";
 import { PlanDialog } from "./PlanDialog";
 import classes from "./Policies.module.css";
@@ -133,13 +134,20 @@ export function Editor({ policy, saved, leave }: Props) {
 			</Card>
 			<Card title="What">
 				<div className={classes.fields}>
-					<BackupFields
-						form={form.backup}
-						set={(f, value) => setForm((now) => ({ ...now, backup: { ...now.backup, [f]: value } }))}
-						error={error}
-						paths="Absolute, one a line: /etc, /home, /srv. Where a machine lacks one of them, its backup ends with issues."
-					/>
+					{form.hooks.dump ? (
+						<p className={classes.about}>What the script below writes, in place of folders.</p>
+					) : (
+						<BackupFields
+							form={form.backup}
+							set={(f, value) => setForm((now) => ({ ...now, backup: { ...now.backup, [f]: value } }))}
+							error={error}
+							paths="Absolute, one a line: /etc, /home, /srv. Where a machine lacks one of them, its backup ends with issues."
+						/>
+					)}
 				</div>
+			</Card>
+			<Card title="Hooks and dumps">
+				<HookFields form={form} set={set} error={error} />
 			</Card>
 			<Card title="Where">
 				<Where form={form} set={set} error={error} />

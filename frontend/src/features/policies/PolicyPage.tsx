@@ -211,7 +211,13 @@ function What({ policy: p }: { policy: Policy }) {
 				<Facts
 					facts={[
 						["Machines", <Foreign key="w">{whoWords(p.spec.hosts)}</Foreign>],
-						["Paths", <Texts key="p" all={b.paths ?? []} />],
+						["Paths", !b.stdin_hook && <Texts key="p" all={b.paths ?? []} />],
+						["What the script writes", b.stdin_hook && <Texts key="d" all={[b.stdin_hook]} />],
+						["File in the snapshot", b.stdin_name && <Texts key="n" all={[b.stdin_name]} />],
+						["Scripts before", (b.hooks_before?.length ?? 0) > 0 && <Texts key="hb" all={b.hooks_before ?? []} />],
+						["Scripts after", (b.hooks_after?.length ?? 0) > 0 && <Texts key="ha" all={b.hooks_after ?? []} />],
+						["When one before fails", b.hook_failure === "continue" && "the backup is made all the same"],
+						["Limit of each script", b.hook_time_limit_seconds ? duration(b.hook_time_limit_seconds) : undefined],
 						["Left out", (b.excludes?.length ?? 0) > 0 && <Texts key="e" all={b.excludes ?? []} />],
 						["Caches", b.exclude_caches && "left out"],
 						["File systems", b.one_file_system && "stays on each path's"],

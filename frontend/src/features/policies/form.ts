@@ -1,6 +1,7 @@
 import type { Keep, Policy, PolicyDraft, PolicySpec } from "../../api/policies";
 import { type BackupForm, backupFields, formOf as backupFormOf, specOf } from "../../lib/backupForm";
 import { parseLabels } from "../../lib/labels";
+import { aboutDumps, type HooksForm, hookFields, hooksFormOf, hooksOf } from "./hooks";
 
 /** The numbers of what is kept, as they are typed. */
 export const keepNumbers = ["last", "hourly", "daily", "weekly", "monthly", "yearly", "within_days"] as const;
@@ -17,6 +18,7 @@ export interface PolicyForm {
 	/** A repository's id; "": each machine's own agent.yaml. */
 	repository: string;
 	backup: BackupForm;
+	hooks: HooksForm;
 	cron: string;
 	zone: string;
 	/** Seconds. */
@@ -45,6 +47,7 @@ export function formOf(p: PolicyDraft | undefined, zone: string): PolicyForm {
 		ids: s?.hosts.ids ?? [],
 		repository: s?.repository_id ?? "",
 		backup: backupFormOf(s?.backup),
+		hooks: hooksFormOf(s?.backup),
 		cron: s?.schedule.cron ?? "0 2 * * *",
 		zone: s?.schedule.zone || zone,
 		spread: s ? (s.schedule.spread_seconds ?? 0) : 3600,
@@ -66,6 +69,7 @@ function keepForm(keep: Keep | undefined): Record<KeepNumber, string> {
 /** Which field of the form a field of the body is. */
 export const policyFields: Record<string, string> = {
 	...backupFields,
+	...hookFields,
 	name: "name",
 	hosts: "hosts",
 	labels: "labels",
@@ -104,12 +108,22 @@ export function draftOf(f: PolicyForm): { draft: PolicyDraft } | { errors: Polic
 	const labels = parseLabels(f.labels.join(","));
 	if ("error" in labels) errors.labels = labels.error;
 	if (!f.all && f.labels.length === 0 && f.ids.length === 0) errors.hosts = "Choose machines: all, by label or by name";
-	const backup = specOf(f.backup);
+	// What is about folders is neither sent with a dump nor looked at.
+	const backup = specOf(f.hooks.dump ? { ...f.backup, paths: "/", largerThan: "" } : f.backup);
+	const hooks = hooksOf(f.hooks);
+	if ("errors" in hooks) Object.assign(errors, hooks.errors);
 	if ("errors" in backup) Object.assign(errors, backup.errors);
 	if (f.cron.trim() === "") errors.cron = "Say when";
 	const keep = keepOf(f);
 	if ("errors" in keep) Object.assign(errors, keep.errors);
-	if ("error" in labels || "errors" in backup || "errors" in keep || Object.keys(errors).length > 0) return { errors };
+	if (
+		"errors" in hooks ||
+		"error" in labels ||
+		"errors" in backup ||
+		"errors" in keep ||
+		Object.keys(errors).length > 0
+	)
+		return { errors };
 
 	const spec: PolicySpec = {
 		hosts: f.all
@@ -118,7 +132,7 @@ export function draftOf(f: PolicyForm): { draft: PolicyDraft } | { errors: Polic
 					...(f.ids.length > 0 && { ids: [...f.ids].sort() }),
 					...(f.labels.length > 0 && { labels: labels.labels }),
 				},
-		backup: backup.spec,
+		backup: { ...(f.hooks.dump ? aboutDumps(backup.spec) : backup.spec), ...hooks.spec },
 		schedule: {
 			cron: f.cron.trim().replace(/\s+/g, " "),
 			zone: f.zone,
