@@ -104,3 +104,20 @@ func TestHooksAfterAreRunForASupervisorThatIsGone(t *testing.T) {
 		})
 	}
 }
+
+// TestNewHooksAreToldAtOnce: a policy waits for them.
+func TestNewHooksAreToldAtOnce(t *testing.T) {
+	s, m := start(t)
+	m.boot()
+	m.waitFor("a poll", func() bool { return s.count("next-command") > 0 })
+	m.hook("one", "", "one")
+	m.waitFor("a hello with the hook", func() bool {
+		return s.is(func() bool { return slices.Equal(s.hellos[len(s.hellos)-1].Hooks, []string{"one"}) })
+	})
+	if err := os.Chmod(m.path("hooks.d/one"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	m.waitFor("a hello without it", func() bool {
+		return s.is(func() bool { return len(s.hellos[len(s.hellos)-1].Hooks) == 0 })
+	})
+}

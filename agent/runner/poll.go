@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"restic-manager/agent/client"
@@ -21,6 +22,7 @@ type poller struct {
 	mark    string
 	greeted bool
 	next    time.Time // when to say hello again, although nobody asked
+	told    string    // see toTell
 	attempt int
 	hold    *holdLimit
 	silent  map[string]bool // jobs that the server had not been told of when it was last asked
@@ -79,10 +81,15 @@ func (p *poller) turn(ctx context.Context) error {
 	return p.recoverFrom(ctx, err)
 }
 
-// mustGreet: at first, when asked to, when the clock was set, and now and then.
+// mustGreet: at first, when asked to, when the clock was set, when the guard or the host's hooks changed, and now and then.
 func (p *poller) mustGreet() bool {
 	_, stale := p.clock.now(p.now())
-	return stale || !p.greeted || p.now().After(p.next)
+	return stale || !p.greeted || p.now().After(p.next) || p.told != p.toTell()
+}
+
+// toTell changes with what the server was told of the guard: a new hook makes a policy run.
+func (p *poller) toTell() string {
+	return p.c.Guard.Report().SHA256 + " " + strings.Join(p.c.Guard.Hooks(), " ")
 }
 
 // recoverFrom waits after a failure, or gives up where that was asked for.
@@ -139,6 +146,7 @@ func (p *poller) outbid(err error) error {
 
 // hello tells who this process is and what it finds in its state folder.
 func (p *poller) hello(ctx context.Context) error {
+	told := p.toTell()
 	request := p.introduction(ctx)
 	limited, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -148,6 +156,7 @@ func (p *poller) hello(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.told = told
 	p.clock.measure(reply.ServerTime, sent, p.now())
 	p.mark, p.greeted, p.next = reply.Mark, true, p.now().Add(p.t.Hello.draw())
 	p.configure("", reply.Settings)

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
+	"restic-manager/agent/guard"
 	"restic-manager/shared/wire"
 )
 
@@ -264,7 +266,9 @@ func TestHelloIsSaidAgainNowAndThen(t *testing.T) {
 
 func TestHelloIsSaidAgainWhenTheClockWasSet(t *testing.T) {
 	c := newSkewClock()
-	p := &poller{Runner: &Runner{clock: c, now: time.Now}, greeted: true, next: time.Now().Add(time.Hour)}
+	rules := guard.Open(guard.Options{Path: filepath.Join(t.TempDir(), "guard.yaml")})
+	p := &poller{Runner: &Runner{c: Config{Guard: rules}, clock: c, now: time.Now}, greeted: true, next: time.Now().Add(time.Hour)}
+	p.told = p.toTell()
 	c.measure(time.Now(), time.Now(), time.Now())
 	if p.mustGreet() {
 		t.Error("hello is due although nothing happened")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -414,6 +415,12 @@ func hostileOrders(d hostileHost, generated int) []*hostileOrder {
 		add(wire.KindBackup, &wire.BackupSpec{Paths: []string{d.data, p}})
 	}
 	// What is accepted is not what was offered.
+	for _, hook := range []string{"allowed", "other", "open", "link", "gone", "../hooks.d/allowed", d.hooks + "/allowed", d.hooks + "/other", "/bin/sh", "sh", "allowed;sh", ".."} {
+		add(wire.KindBackup, &wire.BackupSpec{Paths: []string{d.data}, HooksBefore: []string{hook}, HooksAfter: []string{"allowed"}})
+		add(wire.KindBackup, &wire.BackupSpec{Paths: []string{d.data}, HooksBefore: []string{"allowed", hook}, HookFailure: wire.HookContinues})
+		add(wire.KindBackup, &wire.BackupSpec{Paths: []string{d.data}, HooksAfter: []string{hook}})
+		add(wire.KindBackup, &wire.BackupSpec{StdinHook: hook, StdinName: "dump"})
+	}
 	raw, _ := json.Marshal(&wire.BackupSpec{Paths: []string{"/proc"}})
 	other := &wire.AcceptReply{Kind: wire.KindBackup, Spec: raw, Repository: wire.RepositoryRef{Name: wire.RepositoryServer}, TimeLimitSeconds: 1 << 62,
 		Secrets: &wire.Secrets{RepositoryURL: "rclone::webdav,bearer_token_command='touch " + d.canary + "':x", Password: "x", Env: map[string]string{"RESTIC_PASSWORD_COMMAND": "touch " + d.canary}}}
@@ -438,16 +445,16 @@ const h127 = "http://127.0.0.1:1"
 
 // hostileHost is one machine under a hostile server: its folders, and what is denied there.
 type hostileHost struct {
-	dir, config, state, cache, run, data, canaries, canary string
-	denied                                                 []string
+	dir, config, state, cache, run, data, canaries, canary, hooks string
+	denied                                                        []string
 }
 
 func newHostileHost(t *testing.T, server, restic string) hostileHost {
 	t.Helper()
 	dir := t.TempDir()
-	d := hostileHost{dir: dir, config: dir + "/restic-manager/agent.yaml", state: dir + "/state", cache: dir + "/cache", run: dir + "/run", data: dir + "/data", canaries: dir + "/canaries", canary: dir + "/canaries/c"}
+	d := hostileHost{dir: dir, config: dir + "/restic-manager/agent.yaml", state: dir + "/state", cache: dir + "/cache", run: dir + "/run", data: dir + "/data", canaries: dir + "/canaries", canary: dir + "/canaries/c", hooks: dir + "/restic-manager/hooks.d"}
 	d.denied = []string{d.data + "/private", d.config, dir + "/restic-manager/guard.yaml", dir + "/restic-manager", d.state, d.cache, d.run}
-	for _, f := range []string{dir + "/restic-manager", d.state, d.cache, d.run, d.data + "/private", d.canaries} {
+	for _, f := range []string{d.hooks, d.state, d.cache, d.run, d.data + "/private", d.canaries} {
 		if err := os.MkdirAll(f, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -464,11 +471,24 @@ func newHostileHost(t *testing.T, server, restic string) hostileHost {
 			"\nrepo_url: " + dir + "/repository\nrepo_password: x\nrestic_path: " + restic + "\n",
 		// The owner allowed too much; what the agent itself denies stands over that.
 		dir + "/restic-manager/guard.yaml": "version: 1\nbackup: {allow: [" + dir + ", /proc, /sys, /dev], deny: [" + d.data + "/private]}\nmaintenance: {forget: true, prune: true}\n" +
+			"hooks: {allow: [allowed, open, link, gone]}\n" +
 			"repositories: [{schemes: [local], path_prefix: " + dir + "}, {schemes: [sftp]}, {schemes: [rest, s3]}]\n",
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	for name, mode := range map[string]os.FileMode{"allowed": 0o755, "other": 0o755, "open": 0o777} {
+		text := "#!/bin/sh\necho a dump\n"
+		if name != "allowed" {
+			text = "#!/bin/sh\n: > " + d.canary + "\n"
+		}
+		if err := errors.Join(os.WriteFile(filepath.Join(d.hooks, name), []byte(text), 0o700), os.Chmod(filepath.Join(d.hooks, name), mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(filepath.Join(d.hooks, "other"), filepath.Join(d.hooks, "link")); err != nil {
+		t.Fatal(err)
 	}
 	return d
 }
