@@ -420,6 +420,7 @@ func hostileOrders(d hostileHost, generated int) []*hostileOrder {
 		add(wire.KindBackup, &wire.BackupSpec{Paths: []string{d.data}, HooksBefore: []string{"allowed", hook}, HookFailure: wire.HookContinues})
 		add(wire.KindBackup, &wire.BackupSpec{Paths: []string{d.data}, HooksAfter: []string{hook}})
 		add(wire.KindBackup, &wire.BackupSpec{StdinHook: hook, StdinName: "dump"})
+		add(wire.KindBackup, &wire.BackupSpec{StdinHook: "allowed", StdinName: "dump", HooksAfter: []string{"allowed", hook}})
 	}
 	raw, _ := json.Marshal(&wire.BackupSpec{Paths: []string{"/proc"}})
 	other := &wire.AcceptReply{Kind: wire.KindBackup, Spec: raw, Repository: wire.RepositoryRef{Name: wire.RepositoryServer}, TimeLimitSeconds: 1 << 62,
