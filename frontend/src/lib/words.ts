@@ -31,7 +31,7 @@ export const stateWords: Record<JobState, { name: string; tone: Tone; about: str
 	succeeded_with_issues: {
 		name: "With issues",
 		tone: "warn",
-		about: "There is a snapshot, but some files could not be read and are not in it.",
+		about: "There is a snapshot, but some files could not be read, or a script of the machine failed.",
 	},
 	failed: { name: "Failed", tone: "bad", about: "It did not do what was asked." },
 	canceled: { name: "Canceled", tone: "idle", about: "Somebody stopped it." },
@@ -44,7 +44,7 @@ export type Protection = "protected" | "at_risk" | "failing" | "never_backed_up"
 
 export const protectionWords: Record<Protection, { name: string; tone: Tone; about: string }> = {
 	protected: { name: "Protected", tone: "ok", about: "The last backup succeeded, and recently." },
-	at_risk: { name: "At risk", tone: "warn", about: "The last good backup is old, or files were left out of it." },
+	at_risk: { name: "At risk", tone: "warn", about: "The last good backup is old, or had issues." },
 	failing: { name: "Failing", tone: "bad", about: "The last backup did not succeed." },
 	never_backed_up: { name: "Never backed up", tone: "idle", about: "No backup of this machine ever succeeded." },
 	revoked: { name: "Revoked", tone: "idle", about: "This machine may not speak to the server any more." },

@@ -70,7 +70,7 @@ export function noticeOf(a: Attention, now: number): Notice {
 		case "issues":
 			return {
 				tone: "warn",
-				text: `was backed up${since ? ` ${since}` : ""}, but some files could not be read and are not in it.`,
+				text: `was backed up${since ? ` ${since}` : ""}, but some files could not be read, or a script failed.`,
 				...said,
 				next: job("See which"),
 			};

@@ -135,6 +135,8 @@ function reasons(barred: readonly JobKind[]): [string, string][] {
 export function beyondKinds(summary: string): string {
 	const rest = summary
 		.replace(/^allows [a-z, ]*/, "")
+		// Those that are offered stand below it.
+		.replace(/; the hooks [^;]*/, "")
 		.replace(/^; /, "")
 		.replace(/[()]/g, "")
 		.trim();

@@ -14,9 +14,7 @@ export function Strip({ host, operator }: { host: Host; operator: boolean }) {
 				<div className={classes.figure}>
 					<Ago at={host.last_success_at} never="Never" />
 				</div>
-				<div className={classes.note}>
-					{host.last_backup?.state === "succeeded_with_issues" ? "files were left out" : ""}
-				</div>
+				<div className={classes.note}>{host.last_backup?.state === "succeeded_with_issues" ? "it had issues" : ""}</div>
 			</div>
 			<div className={classes.tile}>
 				<h2>Snapshots</h2>

@@ -158,8 +158,8 @@ function backups(h: Host, now: number): Finding[] {
 					{
 						id: "issues",
 						tone: "warn",
-						title: "The last backup left files out",
-						text: "There is a snapshot, but some files could not be read and are not in it. The job names them.",
+						title: "The last backup had issues",
+						text: "There is a snapshot, but some files could not be read, or a script of the machine failed. The job names them.",
 						jobID: last.job_id,
 					},
 				];
