@@ -1622,8 +1622,26 @@ export interface components {
             /** Format: int64 */
             exclude_larger_than?: number;
             excludes?: string[];
+            /**
+             * @description What a failed script before the backup does to it; left out: fail
+             * @enum {string}
+             */
+            hook_failure?: "fail" | "continue";
+            /**
+             * Format: int64
+             * @description Of each script; 0: 10 minutes, and for stdin_hook the job's own limit
+             */
+            hook_time_limit_seconds?: number;
+            /** @description Run after restic, however it ended */
+            hooks_after?: string[];
+            /** @description Names of the host's own scripts, run before restic in this order */
+            hooks_before?: string[];
             one_file_system?: boolean;
-            paths: string[];
+            paths?: string[];
+            /** @description Name of the script whose output is backed up, in place of paths */
+            stdin_hook?: string;
+            /** @description The file's name in the snapshot */
+            stdin_name?: string;
             tags?: string[];
             /** Format: int64 */
             upload_limit_kib?: number;
@@ -1916,6 +1934,7 @@ export interface components {
             facts: components["schemas"]["Facts"];
             features?: string[];
             guard: components["schemas"]["GuardReport"];
+            hooks?: string[];
             jobs: components["schemas"]["JobReport"][];
             kinds: string[];
             /** Format: date-time */
@@ -1933,6 +1952,16 @@ export interface components {
             /** Format: date-time */
             server_time: string;
         };
+        HookRun: {
+            /** Format: int64 */
+            bytes?: number;
+            /** Format: double */
+            elapsed_seconds: number;
+            failure?: string;
+            name: string;
+            /** @enum {string} */
+            stage: "before" | "after" | "stdin";
+        };
         Host: {
             active_jobs: components["schemas"]["ActiveJob"][];
             agent_version: string;
@@ -1949,6 +1978,8 @@ export interface components {
             facts: components["schemas"]["Facts"];
             /** @description What the host's owner allows */
             guard: components["schemas"]["GuardReport"];
+            /** @description The host's own scripts that a backup may name */
+            hooks: string[];
             id: string;
             /** @description Kinds of jobs the agent can do */
             kinds: string[];
@@ -2370,6 +2401,7 @@ export interface components {
             job_id: string;
             /** @enum {string} */
             kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
+            policy_id?: string;
             /** Format: date-time */
             queued_at: string;
             repository: components["schemas"]["RepositoryRef"];
@@ -3174,6 +3206,7 @@ export interface components {
             files_skipped?: number;
             /** Format: int64 */
             files_unmodified?: number;
+            hooks?: components["schemas"]["HookRun"][];
             /** Format: int64 */
             locks_removed?: number;
             repository_id?: string;
