@@ -65,6 +65,8 @@ const (
 	rotationRetry    = 5 * time.Minute
 	rotationMaxRetry = 6 * time.Hour
 	switchWait       = 24 * time.Hour
+	// switchSlack is how long the switch itself may take: what is accepted meanwhile still gets the old password.
+	switchSlack = 5 * time.Minute
 )
 
 // write stores the row, which is locked by its setting's lock.
@@ -437,7 +439,7 @@ func stillInUse(tx *database.Tx, r rotationRow) (string, error) {
 			AND (j.target_setting = @id OR j.target_setting IS NULL AND j.host_id IN (SELECT host_id FROM host_repositories WHERE setting_id = @id))) AS jobs,
 		(SELECT count(*) FROM hosts JOIN host_repositories hr ON hr.host_id = hosts.id WHERE hr.setting_id = @id AND hosts.revoked_at IS NULL
 			AND hosts.schedule_known < hosts.schedule_version AND `+fleet.KeepsSchedule+`) AS hosts`,
-		map[string]any{"id": r.SettingID, "switched": *r.SwitchedAt}).Scan(&in).Error
+		map[string]any{"id": r.SettingID, "switched": r.SwitchedAt.Add(switchSlack)}).Scan(&in).Error
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("look for what uses the old key: %w", err)

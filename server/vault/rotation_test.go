@@ -146,6 +146,20 @@ func TestARotationIsNeverWithoutAPassword(t *testing.T) {
 		if _, err := r.fleet.CancelJob(t.Context(), tester, began.ID); err != nil {
 			t.Fatal(err)
 		}
+		// One that was taken while the switch was under way may have it too.
+		if began, _, err = r.fleet.CreateJob(t.Context(), tester, fleet.NewJob{HostID: other, Kind: wire.KindSnapshots}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.fleet.Accept(t.Context(), other, began.ID, wire.AcceptRequest{Lease: lease(began.ID), Delivery: 1}); err != nil {
+			t.Fatal(err)
+		}
+		r.duty()
+		if got := *r.get(o.ID).Rotation; got.JobID != "" {
+			t.Errorf("got %+v, want that it waits for the job that was taken while it switched", got)
+		}
+		if _, err := r.fleet.CancelJob(t.Context(), tester, began.ID); err != nil {
+			t.Fatal(err)
+		}
 		r.duty()
 		id, a = r.take(host, wire.KindRotateKey)
 		if a.Secrets.Password != fresh || a.Secrets.SecondPassword != "the old one" || !strings.Contains(string(a.Spec), `"remove"`) {
