@@ -48,6 +48,8 @@ func schemaName(t reflect.Type, hint string) string {
 		return "Agent" + name
 	case strings.HasSuffix(t.PkgPath(), "/policy") && slices.Contains([]string{"Spec", "Selector", "Timing", "Version", "Change", "Last", "Plan", "HostPage"}, name):
 		return "Policy" + name
+	case strings.HasSuffix(t.PkgPath(), "/vault") && name == "Plan":
+		return "RepositoryPlan"
 	}
 	return name
 }

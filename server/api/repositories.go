@@ -71,6 +71,31 @@ func (s *Server) updateRepository(ctx context.Context, in *updateRepositoryInput
 	return &repositoryOutput{r}, err
 }
 
+type planRepositoryInput struct {
+	Body struct {
+		ID             string             `json:"id,omitempty" doc:"Of the repository that is to be changed; left out: a new one"`
+		Name           *string            `json:"name,omitempty" maxLength:"128"`
+		URL            *string            `json:"url,omitempty" maxLength:"3840"`
+		Password       *string            `json:"password,omitempty" minLength:"1" maxLength:"4096" doc:"Compared with the one that is kept"`
+		AppendOnly     *bool              `json:"append_only,omitempty"`
+		Env            *map[string]string `json:"env,omitempty" doc:"All keys there are to be; compared with those that are kept"`
+		MaintenanceEnv *map[string]string `json:"maintenance_env,omitempty"`
+		RunnerID       *string            `json:"runner_id,omitempty" doc:"Empty: none"`
+		Maintenance    *vault.Maintenance `json:"maintenance,omitempty"`
+	} `nameHint:"PlanRepository"`
+}
+
+type planRepositoryOutput struct {
+	Body vault.Plan `nameHint:"RepositoryPlan"`
+}
+
+func (s *Server) planRepository(ctx context.Context, in *planRepositoryInput) (*planRepositoryOutput, error) {
+	b := in.Body
+	p, err := s.o.Vault.Plan(ctx, exchangeOf(ctx).actor(), b.ID, vault.Patch{Name: b.Name, URL: b.URL, Password: b.Password, AppendOnly: b.AppendOnly,
+		Env: b.Env, MaintenanceEnv: b.MaintenanceEnv, RunnerID: b.RunnerID, Maintenance: b.Maintenance})
+	return &planRepositoryOutput{p}, err
+}
+
 func (s *Server) forgetRepository(ctx context.Context, in *ByID) (*none, error) {
 	return &none{}, s.o.Vault.Delete(ctx, exchangeOf(ctx).actor(), in.ID)
 }

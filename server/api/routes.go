@@ -84,6 +84,7 @@ func (s *Server) table() []*Route {
 
 		route(get, "/api/repositories", Viewer, "listRepositories", "The repositories", operate(s.listRepositories), zipped),
 		route(post, "/api/repositories", Operator, "createRepository", "Set a repository up; its password is made if none is given", operate(s.createRepository), small, status(201)),
+		route(post, "/api/repositories/plan", Operator, "planRepository", "What saving a repository would do; nothing is written but a failed comparison of secrets", operate(s.planRepository), small),
 		route(get, "/api/repositories/{id}", Viewer, "getRepository", "One repository, and what restic found there", operate(s.getRepository), zipped),
 		route(patch, "/api/repositories/{id}", Operator, "updateRepository", "Change a repository, and what its hosts are handed", operate(s.updateRepository), small),
 		route(del, "/api/repositories/{id}", Operator, "forgetRepository", "Forget a repository that nothing uses; its data stays", operate(s.forgetRepository), status(204)),

@@ -106,9 +106,11 @@ func newPassword() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
+var errNameTaken = fault.New(fault.Conflict, "name_taken", "another repository has this name (upper and lower case count as the same); give another one")
+
 func nameTaken(err error) error {
 	if errors.Is(err, gorm.ErrDuplicatedKey) {
-		return fault.New(fault.Conflict, "name_taken", "another repository has this name (upper and lower case count as the same); give another one")
+		return errNameTaken
 	}
 	return err
 }
