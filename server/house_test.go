@@ -33,6 +33,8 @@ var rooms = map[string][]string{
 	"server/maintenance":      {"shared/wire", "schedule", "server/fault", "server/database", "server/fleet", "server/retention"},
 	"server/vault":            {"shared/wire", "server/fault", "server/database", "server/fleet"},
 	"server/api":              {"shared/wire", "server/fault", "server/database", "server/fleet", "server/access", "server/policy", "server/web", "server/install", "server/vault", "server/maintenance", "server/retention"},
+	"server/fleetfile":        {"server/policy", "server/vault"},
+	"server/ascode":           {"shared/wire", "server/access", "server/policy", "server/vault", "server/fleetfile"},
 	"server/install":          {"server/fault", "packaging"},
 	"server/keeper":           {"server/fleet", "server/access", "server/policy", "server/database"},
 	"server/config":           {"shared/wire"},

@@ -41,7 +41,8 @@ type console struct {
 	out, err io.Writer
 	in       io.Reader
 	env      []string
-	file     string // YAML file that is read where it exists
+	file     string      // YAML file that is read where it exists
+	terminal func() bool // whether somebody can be asked; nil: standard input says it
 }
 
 // commands are the program's command line.
@@ -56,6 +57,8 @@ type commands struct {
 	User        userCommand        `cmd:"" help:"Add operators, list them, give them new passwords."`
 	Token       tokenCommand       `cmd:"" help:"Make tokens that enroll machines."`
 	ConfigShown configCommand      `cmd:"" name:"config" help:"Show the settings in force."`
+	Apply       applyCommand       `cmd:"" help:"Make a server's repositories, labels and policies what a file says, after showing what that would do."`
+	Export      exportCommand      `cmd:"" help:"Write a server's repositories, labels and policies to a file that apply takes."`
 	Openapi     openapiCommand     `cmd:"" help:"Print the API's description (OpenAPI 3.1, JSON)."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask the server on this machine whether it lives; exit 1 when not."`
 	Doctor      doctorCommand      `cmd:"" help:"Find out whether this server is well, and say what to do; writes nothing."`

@@ -140,6 +140,24 @@ func (s *Server) document() []byte {
 	return append(b, '\n')
 }
 
+// Schema is the JSON schema (2020-12) of a Go type, made as the contract's are: the same bytes for the same code.
+func Schema(t reflect.Type, title string) []byte {
+	registry := huma.NewMapRegistry("#/$defs/", schemaName)
+	b, err := json.Marshal(registry.Schema(t, false, "Fleet"))
+	if err != nil {
+		panic(err)
+	}
+	var doc map[string]any
+	if err := json.Unmarshal(b, &doc); err != nil {
+		panic(err)
+	}
+	doc["$schema"], doc["title"], doc["$defs"] = "https://json-schema.org/draft/2020-12/schema", title, registry.Map()
+	if b, err = json.MarshalIndent(doc, "", "  "); err != nil {
+		panic(err)
+	}
+	return append(b, '\n')
+}
+
 // mend corrects what the generator cannot know: agents' messages may hold more than is named; pointers to
 // objects that are always written may be null; what was asked before is answered by 200; and a job's spec is
 // one of the typed ones.
