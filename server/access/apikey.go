@@ -27,22 +27,25 @@ const (
 	maxAPIKeyNameLen = 128
 )
 
-// APIKey lets a program call the API in place of a person, with the rights of its role. It belongs to the
-// installation, not to whoever made it.
+// APIKey lets a program call the API in place of a person, with its scopes. It belongs to the installation, not to whoever
+// made it.
 type APIKey struct {
 	ID         string     `json:"id"`
 	Name       string     `json:"name"`
-	Role       Role       `json:"role" enum:"operator,viewer"`
+	Role       Role       `json:"role" enum:"operator,viewer" doc:"The least role that has the scopes"`
+	Scopes     []Scope    `json:"scopes" doc:"What it may do"`
 	CreatedAt  time.Time  `json:"created_at"`
 	CreatedBy  string     `json:"created_by"`
 	ExpiresAt  *time.Time `json:"expires_at,omitempty" doc:"Absent: it does not expire"`
 	LastUsedAt *time.Time `json:"last_used_at,omitempty" doc:"Exact to 5 minutes; absent: never"`
 }
 
-// NewAPIKey asks for a key. ExpiresIn 0: it does not expire.
+// NewAPIKey asks for a key. Without scopes it has those of its role, with scopes the role may be empty. ExpiresIn 0: it
+// does not expire.
 type NewAPIKey struct {
 	Name      string
 	Role      Role
+	Scopes    []Scope
 	ExpiresIn time.Duration
 }
 
@@ -50,6 +53,7 @@ type apiKeyRow struct {
 	ID           string     `gorm:"column:id;primaryKey"`
 	Name         string     `gorm:"column:name"`
 	Role         Role       `gorm:"column:role"`
+	Scopes       *ScopeSet  `gorm:"column:scopes"`
 	SecretSHA256 string     `gorm:"column:secret_sha256"`
 	CreatedAt    time.Time  `gorm:"column:created_at;autoCreateTime:false"`
 	CreatedBy    string     `gorm:"column:created_by"`
@@ -60,8 +64,15 @@ type apiKeyRow struct {
 func (apiKeyRow) TableName() string { return "api_keys" }
 
 func (r apiKeyRow) key() APIKey {
-	return APIKey{ID: r.ID, Name: r.Name, Role: r.Role, CreatedAt: r.CreatedAt.UTC(), CreatedBy: r.CreatedBy,
+	return APIKey{ID: r.ID, Name: r.Name, Role: r.Role, Scopes: r.scopes().list(r.Role), CreatedAt: r.CreatedAt.UTC(), CreatedBy: r.CreatedBy,
 		ExpiresAt: inUTC(r.ExpiresAt), LastUsedAt: inUTC(r.LastUsedAt)}
+}
+
+func (r apiKeyRow) scopes() ScopeSet {
+	if r.Scopes == nil {
+		return ""
+	}
+	return *r.Scopes
 }
 
 func inUTC(t *time.Time) *time.Time {
@@ -82,17 +93,25 @@ func errAPIKey() error {
 // CreateAPIKey makes a key. Its secret is told this once; its SHA-256 is kept.
 func (a *Access) CreateAPIKey(ctx context.Context, actor database.Actor, n NewAPIKey) (APIKey, string, error) {
 	name := strings.TrimSpace(n.Name)
+	var scopes *ScopeSet
+	if len(n.Scopes) > 0 {
+		set, least, err := newScopes(n.Scopes, n.Role)
+		if err != nil {
+			return APIKey{}, "", err
+		}
+		scopes, n.Role = &set, least
+	}
 	switch {
 	case name == "" || len(name) > maxAPIKeyNameLen || !utf8.ValidString(name) || strings.ContainsFunc(name, unprintable):
 		return APIKey{}, "", fault.Invalidf("name: give 1 to %d printable characters that tell where the key is used.", maxAPIKeyNameLen)
 	case n.Role != Viewer && n.Role != Operator:
-		return APIKey{}, "", fault.Invalidf("role: give viewer or operator; what only administrators may do is for people.")
+		return APIKey{}, "", fault.Invalidf("role: give viewer or operator, or scopes; what only administrators may do is for people.")
 	case n.ExpiresIn != 0 && (n.ExpiresIn < minAPIKeyExpiry || n.ExpiresIn > maxAPIKeyExpiry):
 		return APIKey{}, "", fault.Invalidf("expires_in_seconds: give %d to %d, or leave it out for a key that does not expire.",
 			int(minAPIKeyExpiry.Seconds()), int(maxAPIKeyExpiry.Seconds()))
 	}
 	secret := APIKeyPrefix + newSecret()
-	row := apiKeyRow{ID: database.NewID(), Name: name, Role: n.Role, SecretSHA256: hashed(secret), CreatedBy: actor.Name}
+	row := apiKeyRow{ID: database.NewID(), Name: name, Role: n.Role, Scopes: scopes, SecretSHA256: hashed(secret), CreatedBy: actor.Name}
 	err := a.db.Write(ctx, func(tx *database.Tx) error {
 		var count int64
 		if err := tx.Model(&apiKeyRow{}).Count(&count).Error; err != nil {
@@ -109,7 +128,7 @@ func (a *Access) CreateAPIKey(ctx context.Context, actor database.Actor, n NewAP
 		if err := tx.Create(&row).Error; err != nil {
 			return err
 		}
-		return tx.Audit(actor, "api_key.create", "api_key:"+row.ID, map[string]any{"name": name, "role": n.Role})
+		return tx.Audit(actor, "api_key.create", "api_key:"+row.ID, map[string]any{"name": name, "role": n.Role, "scopes": row.scopes().list(n.Role)})
 	})
 	if err != nil {
 		return APIKey{}, "", fmt.Errorf("make an API key: %w", err)
@@ -188,10 +207,10 @@ func (a *Access) readAPIKey(ctx context.Context, sum string) (cached, error) {
 	if row.ExpiresAt != nil {
 		expires = *row.ExpiresAt
 	}
-	return cached{principal: Principal{OperatorID: row.ID, Username: row.Name, Role: row.Role, Key: true}, expires: expires, read: now}, nil
+	return cached{principal: Principal{OperatorID: row.ID, Username: row.Name, Role: row.Role, Key: true, Scopes: row.scopes()}, expires: expires, read: now}, nil
 }
 
-// keyStillMay is stillMay for a key.
+// keyStillMay is stillMay for a key. Its scopes never change.
 func (p Principal) keyStillMay(tx *database.Tx, need Role) error {
 	var row apiKeyRow
 	err := tx.Where("id = ? AND (expires_at IS NULL OR expires_at > ?)", p.OperatorID, tx.Now).Take(&row).Error

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +64,75 @@ func TestADeletedKeyWritesNothing(t *testing.T) {
 	})
 }
 
+func TestAKeyMayWhatItsScopesSay(t *testing.T) {
+	each(t, func(t *testing.T, e *env) {
+		for name, c := range map[string]struct {
+			n      NewAPIKey
+			role   Role
+			scopes []Scope
+		}{
+			"a viewer's":         {NewAPIKey{Role: Viewer}, Viewer, []Scope{FleetRead}},
+			"an operator's":      {NewAPIKey{Role: Operator}, Operator, Scopes},
+			"one that reads":     {NewAPIKey{Scopes: []Scope{FleetRead}}, Viewer, []Scope{FleetRead}},
+			"one for policies":   {NewAPIKey{Scopes: []Scope{PoliciesWrite, FleetRead, FleetRead}}, Operator, []Scope{FleetRead, PoliciesWrite}},
+			"one that is told":   {NewAPIKey{Role: Operator, Scopes: []Scope{FleetRead}}, Viewer, []Scope{FleetRead}},
+			"one that only runs": {NewAPIKey{Scopes: []Scope{JobsWrite}}, Operator, []Scope{JobsWrite}},
+		} {
+			c.n.Name = name
+			k, secret, err := e.CreateAPIKey(t.Context(), console, c.n)
+			if err != nil || k.Role != c.role || !slices.Equal(k.Scopes, c.scopes) {
+				t.Errorf("%s: got %+v, %v, want %s with %v", name, k, err, c.role, c.scopes)
+			}
+			p, err := e.AuthenticateKey(t.Context(), secret)
+			if err != nil || !slices.Equal(p.KeyScopes(), c.scopes) {
+				t.Errorf("%s: got %+v, %v", name, p, err)
+			}
+			for _, scope := range Scopes {
+				need := Operator
+				if scope == FleetRead {
+					need = Viewer
+				}
+				if err := p.Allows(need, scope); (err == nil) != slices.Contains(c.scopes, scope) {
+					t.Errorf("%s for %s: got %v", name, scope, err)
+				}
+			}
+			if err := p.Allows(Viewer, AnyScope); err != nil {
+				t.Errorf("%s: which key it is: %v", name, err)
+			}
+		}
+		list, err := e.APIKeys(t.Context())
+		if err != nil || len(list) != 6 {
+			t.Fatalf("got %d keys, %v", len(list), err)
+		}
+		for _, k := range list {
+			if len(k.Scopes) == 0 {
+				t.Errorf("%s is listed without its scopes", k.Name)
+			}
+		}
+		person := Principal{Role: Operator}
+		if err := person.Allows(Operator, HostsWrite); err != nil || person.KeyScopes() != nil {
+			t.Errorf("a person has no scopes: %v", err)
+		}
+	})
+}
+
+// TestAKeyFromBeforeScopesKeepsWhatItCould: its row names none.
+func TestAKeyFromBeforeScopesKeepsWhatItCould(t *testing.T) {
+	each(t, func(t *testing.T, e *env) {
+		secret := APIKeyPrefix + newSecret()
+		err := e.db.Write(t.Context(), func(tx *database.Tx) error {
+			return tx.Exec("INSERT INTO api_keys (id, name, role, secret_sha256, created_at, created_by) VALUES (?, 'old', 'operator', ?, ?, 'ann')", database.NewID(), hashed(secret), tx.Now).Error
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := e.AuthenticateKey(t.Context(), secret)
+		if err != nil || !slices.Equal(p.KeyScopes(), Scopes) {
+			t.Errorf("got %+v, %v", p, err)
+		}
+	})
+}
+
 func TestAPIKeysThatAreRefused(t *testing.T) {
 	each(t, func(t *testing.T, e *env) {
 		for what, n := range map[string]NewAPIKey{
@@ -70,6 +140,9 @@ func TestAPIKeysThatAreRefused(t *testing.T) {
 			"a name of two":    {Name: "a\nb", Role: Viewer},
 			"an administrator": {Name: "k", Role: Administrator},
 			"no role":          {Name: "k"},
+			"an unknown scope": {Name: "k", Scopes: []Scope{FleetRead, "people:write"}},
+			"the scope of all": {Name: "k", Scopes: []Scope{AnyScope}},
+			"a viewer's jobs":  {Name: "k", Role: Viewer, Scopes: []Scope{FleetRead, JobsWrite}},
 			"a second":         {Name: "k", Role: Viewer, ExpiresIn: time.Second},
 			"a century":        {Name: "k", Role: Viewer, ExpiresIn: 100 * 365 * 24 * time.Hour},
 		} {

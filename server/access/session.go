@@ -26,6 +26,7 @@ type Principal struct {
 	Role       Role
 	SessionID  string // empty for a key
 	Key        bool
+	Scopes     ScopeSet // of a key
 }
 
 // Actor is the principal in the audit trail, calling from an address.

@@ -164,11 +164,11 @@ func (s *Server) permitOperator(x *exchange, r *http.Request, p Permission) erro
 	}
 	x.principal = who
 	x.Header().Set(headerVersion, s.o.Version) // so that a page notices an update
-	return who.Role.Allows(role(p))
+	return who.Allows(role(p), x.route.scope)
 }
 
-// permitKey lets a program with an API key do what its role may. One's own account, sessions and password are a
-// person's.
+// permitKey lets a program with an API key do what its role and its scopes may. One's own account, sessions and password
+// are a person's.
 func (s *Server) permitKey(x *exchange, r *http.Request, p Permission, token string) error {
 	who, err := s.o.Access.AuthenticateKey(r.Context(), token)
 	if err != nil {
@@ -179,7 +179,7 @@ func (s *Server) permitKey(x *exchange, r *http.Request, p Permission, token str
 	}
 	x.principal = who
 	x.Header().Set(headerVersion, s.o.Version)
-	return who.Role.Allows(role(p))
+	return who.Allows(role(p), x.route.scope)
 }
 
 // role is the least role with the permission.

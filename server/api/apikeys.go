@@ -14,9 +14,10 @@ type APIKeySecret struct {
 
 type createAPIKeyInput struct {
 	Body struct {
-		Name             string      `json:"name" maxLength:"128" doc:"Where the key is used"`
-		Role             access.Role `json:"role" enum:"operator,viewer"`
-		ExpiresInSeconds int64       `json:"expires_in_seconds,omitempty" minimum:"0" doc:"0: it does not expire"`
+		Name             string         `json:"name" maxLength:"128" doc:"Where the key is used"`
+		Role             access.Role    `json:"role,omitempty" enum:"operator,viewer" doc:"Gives all scopes of the role; left out: scopes are given"`
+		Scopes           []access.Scope `json:"scopes,omitempty" maxItems:"16" doc:"What it may do: fleet:read, jobs:write, policies:write, repositories:write, hosts:write. None includes another"`
+		ExpiresInSeconds int64          `json:"expires_in_seconds,omitempty" minimum:"0" doc:"0: it does not expire"`
 	} `nameHint:"CreateAPIKey"`
 }
 
@@ -24,7 +25,7 @@ type apiKeySecretOutput struct{ Body APIKeySecret }
 
 func (s *Server) createAPIKey(ctx context.Context, in *createAPIKeyInput) (*apiKeySecretOutput, error) {
 	k, secret, err := s.o.Access.CreateAPIKey(ctx, exchangeOf(ctx).actor(), access.NewAPIKey{
-		Name: in.Body.Name, Role: in.Body.Role, ExpiresIn: seconds(in.Body.ExpiresInSeconds)})
+		Name: in.Body.Name, Role: in.Body.Role, Scopes: in.Body.Scopes, ExpiresIn: seconds(in.Body.ExpiresInSeconds)})
 	return &apiKeySecretOutput{APIKeySecret{k, secret}}, err
 }
 

@@ -79,18 +79,19 @@ func (s *Server) logout(ctx context.Context, _ *none) (*cookied, error) {
 
 // Me is who is signed in.
 type Me struct {
-	ID        string      `json:"id"`
-	Username  string      `json:"username"`
-	Role      access.Role `json:"role" enum:"administrator,operator,viewer"`
-	SessionID string      `json:"session_id" doc:"Empty for an API key"`
-	APIKey    bool        `json:"api_key,omitempty" doc:"It is an API key; id and username are the key's"`
+	ID        string         `json:"id"`
+	Username  string         `json:"username"`
+	Role      access.Role    `json:"role" enum:"administrator,operator,viewer"`
+	SessionID string         `json:"session_id" doc:"Empty for an API key"`
+	Scopes    []access.Scope `json:"scopes,omitempty" doc:"Of an API key: what it may do"`
+	APIKey    bool           `json:"api_key,omitempty" doc:"It is an API key; id and username are the key's"`
 }
 
 type meOutput struct{ Body Me }
 
 func (s *Server) me(ctx context.Context, _ *none) (*meOutput, error) {
 	p := exchangeOf(ctx).principal
-	return &meOutput{Me{ID: p.OperatorID, Username: p.Username, Role: p.Role, SessionID: p.SessionID, APIKey: p.Key}}, nil
+	return &meOutput{Me{ID: p.OperatorID, Username: p.Username, Role: p.Role, SessionID: p.SessionID, APIKey: p.Key, Scopes: p.KeyScopes()}}, nil
 }
 
 type passwordInput struct {

@@ -43,9 +43,28 @@ var grants = map[string][]Permission{
 	"set-up code as cookie":    {Public, Setup},
 	"viewer's key":             {Public, Setup, Viewer},
 	"operator's key":           {Public, Setup, Viewer, Operator},
+	"key of policies":          {Public, Setup, Viewer, Operator},
+	"key that only orders":     {Public, Setup, Viewer, Operator},
+	"key of hosts and storage": {Public, Setup, Viewer, Operator},
+	"key that reads":           {Public, Setup, Viewer},
 	"expired key":              {Public, Setup},
 	"deleted key":              {Public, Setup},
 	"key as cookie":            {Public, Setup},
+}
+
+// scoped are the scopes of those keys that have not all of their role's.
+var scoped = map[string][]access.Scope{
+	"viewer's key":             {access.FleetRead},
+	"key that reads":           {access.FleetRead},
+	"key of policies":          {access.FleetRead, access.PoliciesWrite},
+	"key that only orders":     {access.JobsWrite},
+	"key of hosts and storage": {access.RepositoriesWrite, access.HostsWrite},
+}
+
+// may reports whether the principal may call the row.
+func may(who string, row *Route) bool {
+	scopes, has := scoped[who]
+	return slices.Contains(grants[who], row.Permission) && (!has || row.scope == "" || row.scope == access.AnyScope || slices.Contains(scopes, row.scope))
 }
 
 func (r *rig) principals() map[string]func() principal {
@@ -76,6 +95,13 @@ func (r *rig) principals() map[string]func() principal {
 	r.must(request{method: "GET", path: "/api/operators", as: admin}, &list)
 	i := slices.IndexFunc(list.Operators, func(o access.OperatorAccount) bool { return o.Username == "dora" })
 	r.must(request{method: "PATCH", path: "/api/operators/" + list.Operators[i].ID, as: admin, body: `{"disabled":true}`}, nil)
+	with := func(who string) string {
+		_, secret, err := r.access.CreateAPIKey(r.t.Context(), database.Actor{Kind: "console", Name: "test"}, access.NewAPIKey{Name: who, Scopes: scoped[who]})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		return secret
+	}
 	_, viewerKey := key(access.Viewer, 0)
 	_, operatorKey := key(access.Operator, 0)
 	deletedID, deletedKey := key(access.Operator, 0)
@@ -104,6 +130,8 @@ func (r *rig) principals() map[string]func() principal {
 		"another agent":            r.enroll("delta").as,
 		"set-up code as bearer":    bearerOf(code), "set-up code as cookie": {"Cookie": {name + "=" + code}},
 		"viewer's key": bearerOf(viewerKey), "operator's key": bearerOf(operatorKey), "expired key": bearerOf(expiredKey),
+		"key that reads": bearerOf(with("key that reads")), "key of policies": bearerOf(with("key of policies")),
+		"key that only orders": bearerOf(with("key that only orders")), "key of hosts and storage": bearerOf(with("key of hosts and storage")),
 		"deleted key": bearerOf(deletedKey), "key as cookie": {"Cookie": {name + "=" + operatorKey}},
 	}
 	all := map[string]func() principal{}
@@ -138,8 +166,8 @@ func TestEveryRouteForEveryPrincipal(t *testing.T) {
 				}
 				a := r.call(q)
 				refused := a.status == 401 && a.code() == "unauthorized" || a.status == 403
-				if may := slices.Contains(grants[who], row.Permission); may == refused {
-					t.Errorf("%s on %s %s (%s): got %d %s", who, row.Method, row.Path, row.Permission, a.status, a.code())
+				if may(who, row) == refused {
+					t.Errorf("%s on %s %s (%s %s): got %d %s", who, row.Method, row.Path, row.Permission, row.scope, a.status, a.code())
 				}
 				if a.status >= 500 {
 					t.Errorf("%s on %s %s: got %d: %s", who, row.Method, row.Path, a.status, a.body)

@@ -9,6 +9,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
 	"github.com/labstack/echo/v4"
+
+	"restic-manager/server/access"
 )
 
 // Permission says who may call a route. The zero value is not one: every route declares its own.
@@ -61,6 +63,7 @@ type traits struct {
 	gzip    bool          // worth compressing
 	quiet   bool          // too frequent to log at info when it went well
 	repeats bool          // answers 200 and the same when it was asked before
+	scope   access.Scope  // that an API key needs beside the role; of a viewer's call fleet:read, unless it says otherwise
 }
 
 // bind makes a route's handler and tells the contract of it.
@@ -74,6 +77,9 @@ func limited(t *traits) { t.limited = true }
 func zipped(t *traits)  { t.gzip = true }
 func quiet(t *traits)   { t.quiet = true }
 func repeats(t *traits) { t.repeats = true }
+
+// needs is the scope that an API key must have. Every operator's call has one.
+func needs(scope access.Scope) trait { return func(t *traits) { t.scope = scope } }
 
 // waits is for calls that may wait so long.
 func waits(limit time.Duration) trait {
@@ -95,6 +101,9 @@ const commitLimit = 90 * time.Second
 func route(method, path string, p Permission, id, summary string, b bind, ts ...trait) *Route {
 	r := &Route{Method: method, Path: path, Permission: p, ID: id, Summary: summary, bind: b,
 		traits: traits{limit: 1 << 20, timeout: usualTimeout}}
+	if p == Viewer {
+		r.scope = access.FleetRead
+	}
 	for _, t := range ts {
 		t(&r.traits)
 	}
@@ -106,6 +115,10 @@ func (r *Route) check() {
 	switch {
 	case !r.Permission.valid():
 		panic(fmt.Sprintf("api: %s %s declares no permission", r.Method, r.Path))
+	case r.Permission == Operator && (r.scope == "" || r.scope == access.FleetRead || r.scope == access.AnyScope):
+		panic(fmt.Sprintf("api: %s %s declares no scope: add needs(…), which says what an API key must have for it", r.Method, r.Path))
+	case r.Permission != Operator && r.Permission != Viewer && r.scope != "":
+		panic(fmt.Sprintf("api: %s %s is for no API key and declares a scope", r.Method, r.Path))
 	case r.ID == "" || r.Summary == "" || r.bind == nil || !strings.HasPrefix(r.Path, "/"):
 		panic(fmt.Sprintf("api: %s %s is not complete", r.Method, r.Path))
 	case strings.HasPrefix(r.Path, "/api/agents/") != (r.Permission == Agent) && r.ID != "enroll":
@@ -166,6 +179,9 @@ func (r *Route) operation() huma.Operation {
 		OperationID: r.ID, Method: r.Method, Path: r.Path, Summary: r.Summary, Tags: []string{r.noun()},
 		DefaultStatus: r.status, MaxBodyBytes: -1, BodyReadTimeout: -1, RejectUnknownQueryParameters: true,
 		Extensions: map[string]any{"x-permission": string(r.Permission)},
+	}
+	if r.scope != "" {
+		op.Extensions["x-scope"] = string(r.scope)
 	}
 	switch {
 	case r.Permission.signedIn():

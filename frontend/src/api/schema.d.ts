@@ -1192,6 +1192,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/repositories/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What saving a repository would do; nothing is written but a failed comparison of secrets */
+        post: operations["planRepository"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/retention/preview": {
         parameters: {
             query?: never;
@@ -1538,8 +1555,13 @@ export interface components {
              */
             last_used_at?: string;
             name: string;
-            /** @enum {string} */
+            /**
+             * @description The least role that has the scopes
+             * @enum {string}
+             */
             role: "operator" | "viewer";
+            /** @description What it may do */
+            scopes: string[];
         };
         APIKeys: {
             api_keys: components["schemas"]["APIKey"][];
@@ -1560,8 +1582,13 @@ export interface components {
              */
             last_used_at?: string;
             name: string;
-            /** @enum {string} */
+            /**
+             * @description The least role that has the scopes
+             * @enum {string}
+             */
             role: "operator" | "viewer";
+            /** @description What it may do */
+            scopes: string[];
             /** @description Send it as Authorization: Bearer. It is not kept: only its hash is */
             secret: string;
         };
@@ -1705,8 +1732,13 @@ export interface components {
             expires_in_seconds?: number;
             /** @description Where the key is used */
             name: string;
-            /** @enum {string} */
-            role: "operator" | "viewer";
+            /**
+             * @description Gives all scopes of the role; left out: scopes are given
+             * @enum {string}
+             */
+            role?: "operator" | "viewer";
+            /** @description What it may do: fleet:read, jobs:write, policies:write, repositories:write, hosts:write. None includes another */
+            scopes?: string[];
         };
         CreateEnrollmentToken: {
             /**
@@ -1831,6 +1863,12 @@ export interface components {
             restic_version: string;
             restore_root: string;
             time_zone: string;
+        };
+        FieldChange: {
+            after: string;
+            before: string;
+            /** @description As in the repository, as in maintenance.forget */
+            field: string;
         };
         FieldError: {
             /** @description Where: body.name, query.limit */
@@ -2387,6 +2425,8 @@ export interface components {
             id: string;
             /** @enum {string} */
             role: "administrator" | "operator" | "viewer";
+            /** @description Of an API key: what it may do */
+            scopes?: string[];
             /** @description Empty for an API key */
             session_id: string;
             username: string;
@@ -2503,6 +2543,25 @@ export interface components {
         PlanProblem: {
             host: components["schemas"]["HostRef"];
             problem: string;
+        };
+        PlanRepository: {
+            append_only?: boolean;
+            /** @description All keys there are to be; compared with those that are kept */
+            env?: {
+                [key: string]: string;
+            };
+            /** @description Of the repository that is to be changed; left out: a new one */
+            id?: string;
+            maintenance?: components["schemas"]["Maintenance"];
+            maintenance_env?: {
+                [key: string]: string;
+            };
+            name?: string;
+            /** @description Compared with the one that is kept */
+            password?: string;
+            /** @description Empty: none */
+            runner_id?: string;
+            url?: string;
         };
         PlanRun: {
             /** Format: date-time */
@@ -2915,6 +2974,20 @@ export interface components {
         };
         RepositoryHosts: {
             hosts: components["schemas"]["RepositoryHost"][];
+        };
+        RepositoryPlan: {
+            /** @description What differs from the repository as it is; of a new one, all that is set */
+            changes: components["schemas"]["FieldChange"][];
+            /**
+             * Format: int64
+             * @description Hosts that use it
+             */
+            host_count: number;
+            /**
+             * Format: date-time
+             * @description Of the repository as it is; absent: a new one
+             */
+            updated_at?: string;
         };
         RepositoryRef: {
             id?: string;
@@ -6263,6 +6336,39 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    planRepository: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlanRepository"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RepositoryPlan"];
+                };
             };
             /** @description Error */
             default: {
