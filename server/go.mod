@@ -27,6 +27,8 @@ require (
 	restic-manager/shared v0.0.0
 )
 
+require github.com/pelletier/go-toml/v2 v2.4.3
+
 require (
 	filippo.io/hpke v0.4.0 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect

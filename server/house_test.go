@@ -32,8 +32,9 @@ var rooms = map[string][]string{
 	"server/retention":        {},
 	"server/maintenance":      {"shared/wire", "schedule", "server/fault", "server/database", "server/fleet", "server/retention"},
 	"server/vault":            {"shared/wire", "server/fault", "server/database", "server/fleet"},
-	"server/api":              {"shared/wire", "server/fault", "server/database", "server/fleet", "server/access", "server/policy", "server/web", "server/install", "server/vault", "server/maintenance", "server/retention"},
+	"server/api":              {"shared/wire", "server/fault", "server/database", "server/fleet", "server/access", "server/policy", "server/web", "server/install", "server/vault", "server/maintenance", "server/retention", "server/foreign"},
 	"server/fleetfile":        {"server/policy", "server/vault"},
+	"server/foreign":          {"shared/wire", "schedule", "server/fault", "server/policy", "server/vault", "server/fleetfile"},
 	"server/ascode":           {"shared/wire", "server/access", "server/policy", "server/vault", "server/fleetfile"},
 	"server/install":          {"server/fault", "packaging"},
 	"server/keeper":           {"server/fleet", "server/access", "server/policy", "server/database"},
@@ -62,6 +63,7 @@ var libraries = map[string][]string{
 	"gorm.io/":                              {"server/database", "server/fleet", "server/access", "server/vault", "server/policy", "server/maintenance"},
 	"filippo.io/age":                        {"server/vault"},
 	"github.com/hashicorp/go-retryablehttp": {"agent/client"},
+	"github.com/pelletier/go-toml":          {"server/foreign"},
 }
 
 func TestWhoMayImportWhom(t *testing.T) {

@@ -59,6 +59,7 @@ type commands struct {
 	ConfigShown configCommand      `cmd:"" name:"config" help:"Show the settings in force."`
 	Apply       applyCommand       `cmd:"" help:"Make a server's repositories, labels and policies what a file says, after showing what that would do."`
 	Export      exportCommand      `cmd:"" help:"Write a server's repositories, labels and policies to a file that apply takes."`
+	Import      importCommand      `cmd:"" help:"Turn another program's configuration of restic into such a file; what could not be taken over is told."`
 	Openapi     openapiCommand     `cmd:"" help:"Print the API's description (OpenAPI 3.1, JSON)."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask the server on this machine whether it lives; exit 1 when not."`
 	Doctor      doctorCommand      `cmd:"" help:"Find out whether this server is well, and say what to do; writes nothing."`

@@ -340,7 +340,7 @@ var wellFormed = map[string]string{
 	"createAPIKey": `{"name":"k","role":"viewer"}`, "adoptSnapshots": `{"repository_id":"` + sha("r") + `"}`, "unfreezeRepository": `{"repository_id":"` + sha("r") + `"}`,
 	"maintainRepository": `{"repository_id":"` + sha("r") + `","kind":"check"}`, "previewRetention": `{"host_id":"` + nobody + `","keep":{"daily":7}}`,
 	"recordTicks": `{"ticks":[{"policy_id":"` + nobody + `","due_at":"2026-11-24T00:00:00Z"}]}`, "adoptJob": `{"policy_id":"` + nobody + `","due_at":"2026-11-24T00:00:00Z","kind":"backup","spec":{"paths":["/a"]},"start_nonce":"0123456789abcdef0123456789abcdef","repository":"local"}`,
-	"createPolicy": policyBody("x"), "putPolicy": strings.Replace(policyBody("x"), `{`, `{"enabled":true,"version":1,`, 1), "runPolicy": `{}`, "planPolicy": policyBody("planned"), "planRepository": `{"name":"planned","url":"/srv/planned"}`,
+	"createPolicy": policyBody("x"), "putPolicy": strings.Replace(policyBody("x"), `{`, `{"enabled":true,"version":1,`, 1), "runPolicy": `{}`, "planPolicy": policyBody("planned"), "importPolicies": `{"kind":"backrest","file":"eyJyZXBvcyI6W3siaWQiOiJhIiwidXJpIjoiL2EifV19"}`, "planRepository": `{"name":"planned","url":"/srv/planned"}`,
 	"previewSchedule": `{"cron":"30 2 * * *","zone":"Europe/Berlin"}`,
 	"enroll":          `{"token":"rme_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","agent_token_sha256":"` + sha("x") + `","hostname":"h","os":"linux","arch":"amd64","agent_version":"1","protocol_version":1}`,
 	"hello":           `{"boot_id":"0123456789abcdef0123456789abcdef","boot_number":1,"seq":1,"protocol_version":1,"agent_version":"1","now":"2026-11-24T00:00:00Z"}`,

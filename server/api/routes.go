@@ -70,6 +70,7 @@ func (s *Server) table() []*Route {
 		route(get, "/api/policies", Viewer, "listPolicies", "The policies", operate(s.listPolicies), zipped),
 		route(post, "/api/policies", Operator, "createPolicy", "Make a policy", operate(s.createPolicy), status(201), needs(access.PoliciesWrite)),
 		route(post, "/api/policies/plan", Viewer, "planPolicy", "What saving a policy would do; nothing is written", operate(s.planPolicy)),
+		route(post, "/api/policies/import", Viewer, "importPolicies", "What another program's configuration says, as drafts; nothing is written", operate(s.importPolicies)),
 		route(get, "/api/policies/{id}", Viewer, "getPolicy", "One policy", operate(s.getPolicy), zipped),
 		route(put, "/api/policies/{id}", Operator, "putPolicy", "Change a policy", operate(s.putPolicy), needs(access.PoliciesWrite)),
 		route(del, "/api/policies/{id}", Operator, "deletePolicy", "Delete a policy; its jobs stay", operate(s.deletePolicy), status(204), needs(access.PoliciesWrite)),

@@ -100,7 +100,7 @@ func TestEveryChangeHasItsAuditRowAndTellsItsTopics(t *testing.T) {
 }
 
 // looks are calls with a body that write nothing.
-var looks = []string{"planPolicy", "planRepository", "previewSchedule", "previewRetention"}
+var looks = []string{"planPolicy", "importPolicies", "planRepository", "previewSchedule", "previewRetention"}
 
 // changesOfTheWorld are calls that the world makes up.
 var changesOfTheWorld = map[string]changing{

@@ -917,6 +917,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/policies/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What another program's configuration says, as drafts; nothing is written */
+        post: operations["importPolicies"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/policies/plan": {
         parameters: {
             query?: never;
@@ -2160,6 +2177,40 @@ export interface components {
             updated_at: string;
             url: string;
         };
+        Imported: {
+            /** @description What could not be taken over, each by its key */
+            left_out: components["schemas"]["LeftOut"][];
+            policies: components["schemas"]["ImportedPolicy"][];
+            repositories: components["schemas"]["ImportedRepository"][];
+        };
+        ImportedPolicy: {
+            /** @description No where no due time could be taken over */
+            enabled: boolean;
+            name: string;
+            /** @description One of the repositories */
+            repository_name?: string;
+            /** @description With the repository's id where that is here already */
+            spec: components["schemas"]["PolicySpec"];
+        };
+        ImportedRepository: {
+            /** @description Credentials that are to be set */
+            env_keys: string[];
+            /** @description Of the repository here that has this address already */
+            id?: string;
+            maintenance: components["schemas"]["Maintenance"];
+            name: string;
+            url: string;
+        };
+        ImportPolicies: {
+            /** @description The whole file, 512 KiB at most. It is not kept */
+            file: string;
+            /** @enum {string} */
+            kind: "resticprofile" | "backrest";
+            /** @description The file's, which tells YAML, TOML and JSON apart */
+            name?: string;
+            /** @description Of the machine that the file is of; left out: UTC */
+            zone?: string;
+        };
         InitSpec: {
             if_missing?: boolean;
         };
@@ -2333,6 +2384,11 @@ export interface components {
             job_id: string;
             /** @enum {string} */
             state: "queued" | "accepted" | "running" | "succeeded" | "succeeded_with_issues" | "failed" | "canceled" | "lost" | "rejected" | "expired";
+        };
+        LeftOut: {
+            /** @description The key, as in documents.backup.run-before */
+            where: string;
+            why: string;
         };
         ListingReply: {
             /** Format: int64 */
@@ -5689,6 +5745,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PolicyVersions"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    importPolicies: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ImportPolicies"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Imported"];
                 };
             };
             /** @description Error */
