@@ -14,7 +14,7 @@ import { fleetSearch } from "./routes/fleet.search";
 import { hostSearch } from "./routes/host.search";
 import { jobSearch } from "./routes/job.search";
 import { jobsSearch } from "./routes/jobs.search";
-import { policySearch } from "./routes/policy.search";
+import { newPolicySearch, policySearch } from "./routes/policy.search";
 import { settingsSearch } from "./routes/settings.search";
 import { Page } from "./ui/Page";
 import { Empty, Failure, Loading } from "./ui/States";
@@ -63,9 +63,14 @@ const editRepository = createRoute({ getParentRoute: () => root, path: "/reposit
 const policies = createRoute({ getParentRoute: () => root, path: "/policies" }).lazy(() =>
 	import("./routes/policies").then((m) => m.route),
 );
-const newPolicy = createRoute({ getParentRoute: () => root, path: "/policies/new" }).lazy(() =>
-	import("./routes/policy.edit").then((m) => m.fresh),
+const importPolicies = createRoute({ getParentRoute: () => root, path: "/policies/import" }).lazy(() =>
+	import("./routes/policies.import").then((m) => m.route),
 );
+const newPolicy = createRoute({
+	getParentRoute: () => root,
+	path: "/policies/new",
+	validateSearch: newPolicySearch,
+}).lazy(() => import("./routes/policy.edit").then((m) => m.fresh));
 const policy = createRoute({
 	getParentRoute: () => root,
 	path: "/policies/$policyId",
@@ -98,6 +103,7 @@ const tree = root.addChildren([
 	jobs,
 	job,
 	policies,
+	importPolicies,
 	newPolicy,
 	policy,
 	editPolicy,

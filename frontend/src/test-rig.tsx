@@ -56,6 +56,8 @@ const places = [
 	"/jobs/$jobId",
 	"/hosts/$hostId",
 	"/policies",
+	"/policies/import",
+	"/policies/new",
 	"/policies/$policyId",
 	"/repositories",
 	"/repositories/new",

@@ -11,9 +11,13 @@ export const apiKeysQuery = queryOptions({
 	queryFn: ({ signal }) => got(client.GET("/api/api-keys", { signal })),
 });
 
+export type Scope = APIKey["scopes"][number];
+
 export interface NewAPIKey {
 	name: string;
-	role: APIKey["role"];
+	/** All that the role may; without it scopes are given. */
+	role?: APIKey["role"];
+	scopes?: Scope[];
 	expires_in_seconds?: number;
 }
 

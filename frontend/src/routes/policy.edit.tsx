@@ -5,9 +5,12 @@ export const fresh = createLazyRoute("/policies/new")({ component: New });
 export const route = createLazyRoute("/policies/$policyId/edit")({ component: Edit });
 
 function New() {
+	const { imported } = fresh.useSearch();
 	const navigate = fresh.useNavigate();
 	return (
 		<EditorPage
+			key={imported}
+			imported={imported}
 			saved={(p) => void navigate({ to: "/policies/$policyId", params: { policyId: p.id }, replace: true })}
 		/>
 	);

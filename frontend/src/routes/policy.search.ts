@@ -13,3 +13,12 @@ export interface PolicySearch {
 export function policySearch(s: Record<string, unknown>): PolicySearch {
 	return { tab: oneOf(s.tab, policyTabs), outcome: oneOf(s.outcome, outcomes) };
 }
+
+export interface NewPolicySearch {
+	/** Name of a draft that was read from another program's configuration. */
+	imported?: string;
+}
+
+export function newPolicySearch(s: Record<string, unknown>): NewPolicySearch {
+	return { imported: typeof s.imported === "string" ? s.imported : undefined };
+}

@@ -22,14 +22,16 @@ import { Who } from "./Who";
 interface Props {
 	/** The policy as it is now; none: a new one. */
 	policy?: Policy;
+	/** What a new one begins with. */
+	draft?: PolicyDraft;
 	saved: (policy: Policy) => void;
 	leave: ReactNode;
 }
 
 /** Sets a policy up, or changes it: nothing is done before its plan was seen. */
-export function Editor({ policy, saved, leave }: Props) {
+export function Editor({ policy, draft: first, saved, leave }: Props) {
 	const [base, setBase] = useState(policy?.version);
-	const [form, setForm] = useState(() => formOf(policy, ownZone()));
+	const [form, setForm] = useState(() => formOf(policy ?? first, ownZone()));
 	const [errors, setErrors] = useState<PolicyErrors>({});
 	const [preset, setPreset] = useState<string>();
 	const [draft, setDraft] = useState<PolicyDraft>();

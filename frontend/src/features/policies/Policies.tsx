@@ -1,5 +1,5 @@
 import { Button, Switch } from "@mantine/core";
-import { IconCalendar, IconCalendarTime, IconPlus } from "@tabler/icons-react";
+import { IconCalendar, IconCalendarTime, IconFileImport, IconPlus } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useMemo } from "react";
@@ -44,6 +44,15 @@ export function Policies({ make }: { make: () => void }) {
 					>
 						Calendar
 					</Button>
+					{operator && (
+						<Button
+							variant="default"
+							leftSection={<IconFileImport size={16} />}
+							renderRoot={(props) => <Link to="/policies/import" {...props} />}
+						>
+							Import
+						</Button>
+					)}
 					{query.data && query.data.policies.length > 0 && fresh}
 				</>
 			}

@@ -32,6 +32,7 @@ const key = (over: object) => ({
 	id: "01a20bc7-bcb3-7d18-9728-79f284f77099",
 	name: "nightly report",
 	role: "viewer",
+	scopes: ["fleet:read"],
 	created_at: "2026-01-01T00:00:00Z",
 	created_by: "ann",
 	...over,
@@ -66,6 +67,38 @@ test("a key is made with its role and its end, and its secret is shown once", as
 	});
 	await user.click(screen.getByRole("button", { name: "I have put it where it belongs" }));
 	await waitFor(() => expect(screen.queryByText("rmk_abc")).toBeNull());
+});
+
+test("a key may be given chosen scopes alone, and says which it has", async () => {
+	listed = [
+		key({ role: "operator", scopes: ["fleet:read", "policies:write"] }),
+		key({
+			id: "01a20bc7-bcb3-7d18-9728-79f284f77098",
+			name: "all",
+			role: "operator",
+			scopes: ["fleet:read", "jobs:write", "policies:write", "repositories:write", "hosts:write"],
+		}),
+	];
+	made = () => Response.json({ ...key({}), secret: "rmk_abc" }, { status: 201 });
+	const user = open();
+	expect(await screen.findByText("fleet:read, policies:write")).toBeVisible();
+	expect(screen.getByText("Operator")).toBeVisible();
+	await user.click(screen.getByRole("button", { name: "Make a key" }));
+	await user.type(screen.getByLabelText(/^Name/), "ci");
+	await user.selectOptions(screen.getByLabelText(/^Role/), "chosen");
+	await user.click(screen.getByRole("checkbox", { name: "Read" }));
+	expect(screen.getByRole("button", { name: "Make the key" })).toBeDisabled();
+	await user.click(screen.getByRole("checkbox", { name: "Jobs" }));
+	await user.click(screen.getByRole("button", { name: "Make the key" }));
+	await waitFor(() =>
+		expect(sent).toEqual([
+			{
+				method: "POST",
+				path: "/api/api-keys",
+				body: { name: "ci", scopes: ["jobs:write"], expires_in_seconds: 90 * 86_400 },
+			},
+		]),
+	);
 });
 
 test("what the server refuses is said, and what was typed stays", async () => {

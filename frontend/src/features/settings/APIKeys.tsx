@@ -1,4 +1,4 @@
-import { Button, Group, Modal, NativeSelect, Stack, Text, TextInput } from "@mantine/core";
+import { Button, Checkbox, Group, Modal, NativeSelect, Stack, Text, TextInput } from "@mantine/core";
 import { IconKey, IconPlus } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
@@ -23,6 +23,21 @@ const lifetimes = [
 	{ value: String(365 * day), label: "a year" },
 	{ value: "0", label: "no end" },
 ];
+
+/** What a key can be given, and in what words. */
+const scopes = [
+	{ value: "fleet:read", label: "Read", about: "everything but secrets; plans and previews" },
+	{ value: "jobs:write", label: "Jobs", about: "order backups, restores and the like, and stop them" },
+	{ value: "policies:write", label: "Policies", about: "make, change and delete them" },
+	{ value: "repositories:write", label: "Repositories", about: "set them up, change and maintain them" },
+	{ value: "hosts:write", label: "Machines", about: "add, name, label and remove them" },
+] as const;
+
+/** What a key may, where it is not all that its role may. */
+function scopeWords(k: APIKey): string | undefined {
+	if (k.role === "viewer" || scopes.every((s) => k.scopes.includes(s.value))) return undefined;
+	return k.scopes.join(", ");
+}
 
 /** The keys that let programs call the API, for administrators. */
 export function APIKeys() {
@@ -61,8 +76,8 @@ export function APIKeys() {
 									<div className={classes.grow}>
 										<div className={classes.name}>
 											<Foreign>{k.name}</Foreign>
-											<Badge tone="info" title={roleWords[k.role].about}>
-												{roleWords[k.role].name}
+											<Badge tone="info" title={scopeWords(k) ?? roleWords[k.role].about}>
+												{scopeWords(k) ?? roleWords[k.role].name}
 											</Badge>
 											{over && <Badge tone="warn">Expired</Badge>}
 										</div>
@@ -144,12 +159,14 @@ export function APIKeys() {
 function Make({ opened, close, made }: { opened: boolean; close: () => void; made: (secret: string) => void }) {
 	const make = useMakeAPIKey();
 	const [name, setName] = useState("");
-	const [role, setRole] = useState<APIKey["role"]>("viewer");
+	const [role, setRole] = useState<APIKey["role"] | "chosen">("viewer");
+	const [chosen, setChosen] = useState<string[]>(["fleet:read"]);
 	const [lasts, setLasts] = useState(lifetimes[1]?.value ?? "0");
 	function leave() {
 		make.reset();
 		setName("");
 		setRole("viewer");
+		setChosen(["fleet:read"]);
 		close();
 	}
 	return (
@@ -159,7 +176,11 @@ function Make({ opened, close, made }: { opened: boolean; close: () => void; mad
 					e.preventDefault();
 					if (make.isPending) return;
 					make.mutate(
-						{ name: name.trim(), role, expires_in_seconds: Number(lasts) || undefined },
+						{
+							name: name.trim(),
+							...(role === "chosen" ? { scopes: chosen } : { role }),
+							expires_in_seconds: Number(lasts) || undefined,
+						},
 						{
 							onSuccess: (k) => {
 								leave();
@@ -182,11 +203,28 @@ function Make({ opened, close, made }: { opened: boolean; close: () => void; mad
 					/>
 					<NativeSelect
 						label="Role"
-						description={roleWords[role].about}
-						data={(["viewer", "operator"] as const).map((value) => ({ value, label: roleWords[value].name }))}
+						description={role === "chosen" ? "May do what is chosen below, and nothing else." : roleWords[role].about}
+						data={[
+							...(["viewer", "operator"] as const).map((value) => ({ value, label: roleWords[value].name })),
+							{ value: "chosen", label: "Only what I choose" },
+						]}
 						value={role}
-						onChange={(e) => setRole(e.currentTarget.value as APIKey["role"])}
+						onChange={(e) => setRole(e.currentTarget.value as APIKey["role"] | "chosen")}
 					/>
+					{role === "chosen" && (
+						<Checkbox.Group
+							label="What it may do"
+							value={chosen}
+							onChange={setChosen}
+							error={chosen.length === 0 ? "Choose one or more" : undefined}
+						>
+							<Stack gap={8} mt={6}>
+								{scopes.map((s) => (
+									<Checkbox key={s.value} value={s.value} label={s.label} description={`${s.value}: ${s.about}`} />
+								))}
+							</Stack>
+						</Checkbox.Group>
+					)}
 					<NativeSelect
 						label="Good for"
 						data={lifetimes}
@@ -198,7 +236,7 @@ function Make({ opened, close, made }: { opened: boolean; close: () => void; mad
 						close={leave}
 						action="Make the key"
 						busy={make.isPending}
-						disabled={name.trim() === ""}
+						disabled={name.trim() === "" || (role === "chosen" && chosen.length === 0)}
 					/>
 				</Stack>
 			</form>
