@@ -62,7 +62,7 @@ func (i importOf) run(c console, kind string) error {
 	if err := d.File(o).Write(c.out, head...); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.err, "%d repositories and %d policies.\n", len(d.Repositories), len(d.Policies))
+	fmt.Fprintf(c.err, "Repositories: %d. Policies: %d.\n", len(d.Repositories), len(d.Policies))
 	if len(d.LeftOut) > 0 {
 		fmt.Fprintln(c.err, "Not taken over:")
 	}

@@ -17,7 +17,7 @@ func TestWhatImportPrintsIsWhatApplyTakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, out, stderr := command(t, nil, "", "import", "resticprofile", file, "--zone=Europe/Berlin", "--host=web1")
-	if code != 0 || !strings.Contains(stderr, "1 repositories and 1 policies.\nNot taken over:\n  home.backup.run-before: ") {
+	if code != 0 || !strings.Contains(stderr, "Repositories: 1. Policies: 1.\nNot taken over:\n  home.backup.run-before: ") {
 		t.Fatalf("got %d %s%s", code, out, stderr)
 	}
 	code, out, stderr = m.asCode([]string{"HOME_PASSWORD=secret"}, "apply", "--yes", "-f", fleetIn(t, out))

@@ -28,6 +28,9 @@ func (p *Plan) Write(w io.Writer) error {
 	for _, c := range p.Changes {
 		fmt.Fprintf(&b, "%s %s %s %s\n", signs[c.Verb], c.Verb, c.Noun, line(c.Name))
 		for _, f := range c.Fields {
+			if f.Name == "name" && c.Verb == Make {
+				continue // it stands above
+			}
 			fmt.Fprintf(&b, "    %s: %s\n", f.Name, f.text(c.Verb))
 		}
 		if c.Hosts != "" {

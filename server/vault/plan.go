@@ -92,7 +92,11 @@ func compare(tx *database.Tx, was, row settingRow, changed changes) (list []Fiel
 		add("url", was.URL, row.URL)
 	}
 	if changed.any("password") {
-		add("password", "", "another one")
+		what := "another one"
+		if was.ID == "" {
+			what = "the one that is given"
+		}
+		add("password", "", what)
 	}
 	if changed.any("append_only") {
 		add("append_only", ifSet(was.AppendOnly), ifSet(row.AppendOnly))

@@ -43,8 +43,8 @@ func TestAPlanOfARepositoryIsWhatSavingDoes(t *testing.T) {
 		if n := audited(); n != 1 || strings.Contains(r.dump(), "canary") {
 			t.Errorf("other secrets: got %d rows in the audit trail, want 1; or a secret stands in the database", n)
 		}
-		p, err = r.Plan(t.Context(), tester, "", Patch{Name: of("fresh"), URL: of("/srv/new")})
-		if want := []FieldChange{{"name", "", "fresh"}, {"url", "", "/srv/new"}}; err != nil || !reflect.DeepEqual(p.Changes, want) || p.UpdatedAt != nil {
+		p, err = r.Plan(t.Context(), tester, "", Patch{Name: of("fresh"), URL: of("/srv/new"), Password: of("canary-new")})
+		if want := []FieldChange{{"name", "", "fresh"}, {"url", "", "/srv/new"}, {"password", "", "the one that is given"}}; err != nil || !reflect.DeepEqual(p.Changes, want) || p.UpdatedAt != nil {
 			t.Errorf("a new one: got %+v, %v, want %v", p, err, want)
 		}
 		_, err = r.Plan(t.Context(), tester, o.ID, Patch{Name: of("TAKEN")})
