@@ -345,7 +345,10 @@ func (p *planner) policy(ctx context.Context, d fleetfile.Policy, relabelled boo
 	}
 	c := Change{Verb: Make, Noun: "policy", Name: d.Name, Fields: p.policyFields(plan.Changes, now.Spec, d, b.Spec), Hosts: touched(plan.Hosts)}
 	if there && len(c.Fields) == 0 {
-		return nil
+		if b.Spec.Same(now.Spec) {
+			return nil
+		}
+		c.Fields = []Field{{"spec", "", "differs in a field that the server's plan has no words for"}}
 	}
 	for _, o := range plan.Hosts.Problems {
 		c.Warnings = append(c.Warnings, fmt.Sprintf("%s: it does not run there: %s", o.Host.Name, o.Problem))

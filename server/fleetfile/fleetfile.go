@@ -88,7 +88,7 @@ var policyType = func() reflect.Type {
 		{Name: "Enabled", Type: reflect.TypeFor[*bool](), Tag: `json:"enabled,omitempty" doc:"Left out: yes"`},
 		{Name: "Repository", Type: reflect.TypeFor[string](), Tag: `json:"repository,omitempty" doc:"Name of a repository; left out: the one that each machine's own configuration names"`},
 	}
-	for f := range reflect.TypeFor[policy.Spec]().Fields() {
+	for _, f := range jsonFields(reflect.TypeFor[policy.Spec]()) {
 		switch jsonName(f) {
 		case specRepository:
 			continue
@@ -109,6 +109,19 @@ var documentType = reflect.StructOf([]reflect.StructField{
 	{Name: "Hosts", Type: reflect.TypeFor[[]Host](), Tag: `json:"hosts,omitempty" doc:"Labels of machines. Those that are not named stay as they are"`},
 	{Name: "Policies", Type: reflect.SliceOf(policyType), Tag: `json:"policies,omitempty"`},
 })
+
+// jsonFields are a struct's fields as JSON has them: those of embedded structs stand among its own.
+func jsonFields(t reflect.Type) (fields []reflect.StructField) {
+	for f := range t.Fields() {
+		switch {
+		case f.Anonymous && f.Type.Kind() == reflect.Struct && f.Tag.Get("json") == "":
+			fields = append(fields, jsonFields(f.Type)...)
+		case f.IsExported() && jsonName(f) != "-":
+			fields = append(fields, f)
+		}
+	}
+	return fields
+}
 
 func jsonName(f reflect.StructField) string {
 	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")

@@ -5,6 +5,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
 
 	"restic-manager/server/policy"
 )
@@ -147,6 +150,38 @@ func TestAnAliasThatGrowsIsRefused(t *testing.T) {
 	}
 	if _, err := Read("f.yaml", strings.NewReader("version: 1\npolicies: &p [*p]\n")); err == nil {
 		t.Error("an alias within itself: got nil")
+	}
+}
+
+// TestFieldsOfLaterSpecsAreReadAsJSONHasThem: lists of structs, times, and structs within structs.
+func TestFieldsOfLaterSpecsAreReadAsJSONHasThem(t *testing.T) {
+	type inner struct {
+		From time.Time `json:"from"`
+	}
+	type later struct {
+		inner
+		Windows []struct {
+			Days []string `json:"days"`
+			Part float64  `json:"part,omitempty"`
+		} `json:"windows"`
+		On *bool `json:"on,omitempty"`
+	}
+	var n yaml.Node
+	if err := yaml.Unmarshal([]byte("from: 2027-01-02T03:04:05Z\nwindows: [{days: [mon], part: 0.5}, {days: [], part: 1}]\non: true\n"), &n); err != nil {
+		t.Fatal(err)
+	}
+	c := &checker{Problems: &Problems{}}
+	v, ok := c.value(n.Content[0], reflect.TypeFor[later](), "")
+	var got later
+	if !ok || len(c.List) > 0 || typed(v.(map[string]any), &got) != nil || got.From.Year() != 2027 || len(got.Windows) != 2 || got.Windows[0].Part != 0.5 || !*got.On {
+		t.Errorf("got %+v, %v", got, c.List)
+	}
+	if err := yaml.Unmarshal([]byte("from: soon\nwindows: [{part: x}]\n"), &n); err != nil {
+		t.Fatal(err)
+	}
+	c.value(n.Content[0], reflect.TypeFor[later](), "")
+	if said := c.Error(); len(c.List) != 3 || !strings.Contains(said, ":1: from: ") || !strings.Contains(said, ":2: windows[0].part: give a number") || !strings.Contains(said, ":2: windows[0].days is missing") {
+		t.Errorf("got %s", said)
 	}
 }
 

@@ -2,6 +2,7 @@ package fleetfile
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -300,6 +301,9 @@ func (c *checker) value(n *yaml.Node, t reflect.Type, path string) (any, bool) {
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return nil, false
 	}
+	if reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
+		return c.text(n, t, path)
+	}
 	switch t.Kind() {
 	case reflect.Struct:
 		return c.fields(n, t, path)
@@ -332,11 +336,10 @@ func (c *checker) fields(n *yaml.Node, t reflect.Type, path string) (any, bool) 
 	}
 	known := map[string]reflect.StructField{}
 	var names []string
-	for f := range t.Fields() {
-		if n := jsonName(f); n != "-" {
-			known[n] = f
-			names = append(names, n)
-		}
+	for _, f := range jsonFields(t) {
+		n := jsonName(f)
+		known[n] = f
+		names = append(names, n)
 	}
 	m, wrong := map[string]any{lineOf: n.Line}, map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -426,6 +429,19 @@ var scalars = map[reflect.Kind]struct{ tag, give string }{
 	reflect.String:  {"!!str", "give text"},
 	reflect.Bool:    {"!!bool", "give true or false"},
 	reflect.Float64: {"!!float", "give a number"},
+}
+
+// text is for types that have a text of their own, as times do. A time without quotes is one for YAML too.
+func (c *checker) text(n *yaml.Node, t reflect.Type, path string) (any, bool) {
+	if n.Kind != yaml.ScalarNode {
+		c.add(n.Line, "%s: give text", name(path))
+		return nil, false
+	}
+	if err := reflect.New(t).Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(n.Value)); err != nil {
+		c.add(n.Line, "%s: %v", name(path), err)
+		return nil, false
+	}
+	return n.Value, true
 }
 
 func (c *checker) scalar(n *yaml.Node, t reflect.Type, path string) (any, bool) {

@@ -226,6 +226,16 @@ func (s Spec) encode() (string, error) {
 	return string(raw), err
 }
 
+// Same reports whether two specs say the same, whatever their form.
+func (s Spec) Same(other Spec) bool {
+	// What is wrong with either is not asked: the form is made all the same.
+	a, _ := s.checked()
+	b, _ := other.checked()
+	mine, err := a.encode()
+	theirs, err2 := b.encode()
+	return err == nil && err2 == nil && mine == theirs
+}
+
 func decodeSpec(policyID, text string) (Spec, error) {
 	var s Spec
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
