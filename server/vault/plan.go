@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -41,7 +42,9 @@ func (s *Store) Plan(ctx context.Context, actor database.Actor, id string, p Pat
 		var was settingRow
 		var secrets Secrets
 		if id != "" {
-			if was, err = lockSetting(tx, id); err != nil {
+			if was, err = lockSetting(tx, id); errors.Is(err, errNoRepository) {
+				return fault.Invalidf("id: there is no such repository")
+			} else if err != nil {
 				return err
 			}
 			if secrets, err = s.open(was); err != nil {

@@ -56,7 +56,7 @@ func TestAPlanOfARepositoryIsWhatSavingDoes(t *testing.T) {
 			wantCode(t, err, "invalid")
 		}
 		_, err = r.Plan(t.Context(), tester, runner, Patch{URL: of("/srv/c")})
-		wantCode(t, err, "not_found")
+		wantCode(t, err, "invalid")
 		_, err = r.Plan(t.Context(), tester, "", Patch{URL: of("/srv/c")})
 		wantCode(t, err, "invalid")
 	})
