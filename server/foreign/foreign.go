@@ -101,6 +101,7 @@ func (d *drafter) finish() Drafts {
 			d.leave(p.Name+": schedule", "no due time was taken over: the draft is switched off, and says %s until you give one", standIn)
 		}
 	}
+	slices.SortStableFunc(d.LeftOut, func(a, b LeftOut) int { return strings.Compare(a.Where, b.Where) })
 	return d.Drafts
 }
 

@@ -185,7 +185,6 @@ func (p *profiles) unknown(name string, s section) {
 			}
 		}
 	}
-	slices.SortStableFunc(p.LeftOut, func(a, b LeftOut) int { return strings.Compare(a.Where, b.Where) })
 }
 
 // merged is a profile with what it inherits: its own values win, sections are merged key by key.
