@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"restic-manager/agent/estimate"
 	"restic-manager/agent/supervise"
 	"restic-manager/shared/coredump"
 )
@@ -28,6 +29,9 @@ func main() {
 	// Asked first: a supervisor lives as long as restic and should be nothing but that.
 	if supervise.Takes(os.Args[1:]) {
 		os.Exit(supervise.Main(os.Args[1:]))
+	}
+	if estimate.Takes(os.Args[1:]) {
+		os.Exit(estimate.Main(os.Args[1:]))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	code := execute(ctx, console{os.Stdout, os.Stderr, os.Getenv}, os.Args[1:])

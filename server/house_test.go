@@ -50,7 +50,7 @@ var rooms = map[string][]string{
 	"agent/spool":             {"shared/wire"},
 	"agent/planner":           {"shared/wire", "schedule"},
 	"agent/supervise":         {"shared/wire", "agent/spool", "agent/restic", "agent/hook"},
-	"agent/runner":            {"shared/wire", "agent/client", "agent/restic", "agent/supervise", "agent/spool", "agent/guard", "agent/config", "agent/planner", "agent/hook"},
+	"agent/runner":            {"shared/wire", "agent/client", "agent/restic", "agent/supervise", "agent/spool", "agent/guard", "agent/config", "agent/planner", "agent/hook", "agent/pattern"},
 	"agent/doctor":            {"shared/wire", "shared/checkup", "agent/client", "agent/restic", "agent/guard", "agent/config", "agent/runner"},
 	"server/e2e":              nil, // tests only
 	"server":                  nil, // puts the parts together

@@ -38,7 +38,7 @@ func refuse(rule, format string, args ...any) *Refusal {
 
 func (p *policy) kind(spec wire.Spec, _ Facts) *Refusal {
 	kind := spec.Kind()
-	if p.kinds[kind] {
+	if p.allows(kind) {
 		return nil
 	}
 	switch kind {
@@ -52,7 +52,15 @@ func (p *policy) kind(spec wire.Spec, _ Facts) *Refusal {
 	return refuse("kinds", "%s is not allowed here; name it under kinds in guard.yaml", kind)
 }
 
-func (p *policy) repository(_ wire.Spec, f Facts) *Refusal {
+// allows: an estimate tells less than the backup that it is about, and is allowed with it.
+func (p *policy) allows(kind wire.Kind) bool {
+	return p.kinds[kind] || kind == wire.KindEstimate && p.kinds[wire.KindBackup]
+}
+
+func (p *policy) repository(spec wire.Spec, f Facts) *Refusal {
+	if info, ok := spec.Kind().Info(); ok && info.NoRepository {
+		return nil
+	}
 	if f.LocationPending && f.Location == "" {
 		return nil
 	}
@@ -62,13 +70,20 @@ func (p *policy) repository(_ wire.Spec, f Facts) *Refusal {
 func (p *policy) paths(spec wire.Spec, _ Facts) *Refusal {
 	switch s := spec.(type) {
 	case *wire.BackupSpec:
-		for _, path := range s.Paths {
-			if r := p.backupPath(path); r != nil {
-				return r
-			}
-		}
+		return p.backupPaths(s.Paths)
+	case *wire.EstimateSpec:
+		return p.backupPaths(s.Paths)
 	case *wire.RestoreSpec:
 		return p.restoreTarget(s.Target)
+	}
+	return nil
+}
+
+func (p *policy) backupPaths(paths []string) *Refusal {
+	for _, path := range paths {
+		if r := p.backupPath(path); r != nil {
+			return r
+		}
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func TestDefaultsHoldWithoutAFile(t *testing.T) {
 		t.Errorf("restore root: got %s", got)
 	}
 	if r := g.Report(); r.SHA256 != "" || r.Broken != "" || !strings.Contains(r.Summary, "defaults") ||
-		!slices.Equal(r.Kinds, []wire.Kind{wire.KindBackup, wire.KindRestore, wire.KindCheck, wire.KindInit, wire.KindSnapshots, wire.KindUnlock}) {
+		!slices.Equal(r.Kinds, []wire.Kind{wire.KindBackup, wire.KindRestore, wire.KindCheck, wire.KindInit, wire.KindSnapshots, wire.KindUnlock, wire.KindEstimate}) {
 		t.Errorf("report: got %+v", r)
 	}
 }
@@ -48,6 +48,30 @@ func TestKindsAllowOnlyWhatIsNamed(t *testing.T) {
 	if r := none.Report(); len(r.Kinds) != 0 || r.Kinds == nil || r.Broken != "" || r.Summary != "allows nothing" {
 		t.Errorf("report of no kinds: got %+v", r)
 	}
+}
+
+func estimateOf(paths ...string) wire.Spec { return &wire.EstimateSpec{Paths: paths} }
+
+func TestAnEstimateIsAllowedWhereTheBackupIs(t *testing.T) {
+	h := newHost(t)
+	g := h.guard("version: 1\nkinds: [backup]\nbackup: {allow: [/srv], deny: [/srv/private]}\nrepositories: [{schemes: [rest]}]\n")
+	nowhere := facts()
+	nowhere.Location = ""
+	allowed(t, g, estimateOf("/srv"), nowhere)
+	for _, p := range []string{"/srv/private", "/srv/private/x"} {
+		refused(t, g, estimateOf("/srv", p), nowhere, wire.CodeGuard, "backup.deny")
+	}
+	refused(t, g, estimateOf("/etc"), nowhere, wire.CodeGuard, "backup.allow")
+	refused(t, g, &wire.EstimateSpec{Paths: []string{"/srv"}, Excludes: []string{"["}}, nowhere, wire.CodeInvalidSpec, "options")
+	refused(t, Open(newHost(t).options), estimateOf("/proc"), nowhere, wire.CodeGuard, "backup.deny")
+	without := newHost(t).guard("version: 1\nkinds: [snapshots]\n")
+	refused(t, without, estimateOf("/srv"), nowhere, wire.CodeGuard, "kinds")
+	if r := g.Report(); !slices.Equal(r.Kinds, []wire.Kind{wire.KindBackup, wire.KindEstimate}) || strings.Contains(r.Summary, "estimate") {
+		t.Errorf("report: got %+v, want the estimate among the kinds and not in the words", r)
+	}
+	alone := newHost(t).guard("version: 1\nkinds: [estimate]\n")
+	allowed(t, alone, estimateOf("/srv"), nowhere)
+	refused(t, alone, backupOf("/srv"), facts(), wire.CodeGuard, "kinds")
 }
 
 func TestMaintenanceSwitchesForgetPruneAndUnlock(t *testing.T) {

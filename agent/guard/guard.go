@@ -212,7 +212,7 @@ func load(o Options) (*policy, string, error) {
 func (p *policy) allowedKinds() []wire.Kind {
 	kinds := []wire.Kind{}
 	for _, i := range wire.Kinds {
-		if p.kinds[i.Kind] {
+		if p.allows(i.Kind) {
 			kinds = append(kinds, i.Kind)
 		}
 	}

@@ -292,7 +292,9 @@ func (r *repositoryRule) check() error {
 func (p *policy) summary(absent bool) string {
 	var kinds []string
 	for _, k := range p.allowedKinds() {
-		kinds = append(kinds, string(k))
+		if k != wire.KindEstimate || !p.kinds[wire.KindBackup] { // it goes with backup
+			kinds = append(kinds, string(k))
+		}
 	}
 	s := "allows " + strings.Join(kinds, ", ")
 	if len(kinds) == 0 {

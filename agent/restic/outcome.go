@@ -29,6 +29,7 @@ type Outcome struct {
 	State         wire.State     `json:"state"`
 	Error         *wire.JobError `json:"error,omitempty"`   // nil on success
 	Summary       *wire.Summary  `json:"summary,omitempty"` // nil where restic gave none
+	Estimate      *wire.Estimate `json:"estimate,omitempty"`
 	Issues        []wire.Issue   `json:"issues,omitempty"`
 	IssuesDropped int64          `json:"issues_dropped,omitempty"`
 	// ShortSnapshotID is what 0.14 says of a new snapshot's id, 8 digits; the listing has the whole id.
@@ -41,14 +42,14 @@ type Outcome struct {
 // and every failure's code come from the exit code where the version has one, else from restic's words;
 // canceled and time_limit only from the runner's own record.
 func (p *Parser) Outcome(e Ending) Outcome {
-	o := Outcome{Summary: p.summary, IssuesDropped: p.issues.dropped, ShortSnapshotID: p.shortID}
+	o := Outcome{Summary: p.summary, Estimate: p.estimate, IssuesDropped: p.issues.dropped, ShortSnapshotID: p.shortID}
 	p.complete(&o)
 	ours := e.Canceled || e.TimeLimit
 	ended := e.Signal == 0 && (e.ExitCode == 0 || e.ExitCode == 3 && p.kind == wire.KindBackup)
 	// A backup has made its snapshot when it says so in its summary, which it prints in every version, for a
 	// dry run too; nothing else proves it. Who finished all the same while a signal was under way has
 	// finished: a summary shows it, or where there is none, the exit code of a kind that never has one.
-	if ended && p.summary == nil && (p.kind == wire.KindBackup || ours && p.summarises()) {
+	if ended && p.summary == nil && (p.kind == wire.KindBackup || p.kind == wire.KindEstimate || ours && p.summarises()) {
 		ended = false
 	}
 	o.Issues = p.issues.all(ended && e.ExitCode == 0)
@@ -64,7 +65,7 @@ func (p *Parser) Outcome(e Ending) Outcome {
 		o.State = wire.StateSucceeded
 	case e.Canceled:
 		o.State = wire.StateCanceled
-		o.Error = &wire.JobError{Code: wire.CodeCanceled, Message: "canceled" + e.how()}
+		o.Error = &wire.JobError{Code: wire.CodeCanceled, Message: "canceled" + e.how(p.kind)}
 	case e.TimeLimit:
 		p.fail(&o, p.overTime(e))
 	default:
@@ -121,7 +122,10 @@ func (p *Parser) complete(o *Outcome) {
 	}
 }
 
-func (e Ending) how() string {
+func (e Ending) how(kind wire.Kind) string {
+	if kind == wire.KindEstimate {
+		return "; the estimate was ended"
+	}
 	if e.Killed {
 		return "; restic did not end after SIGINT and was killed"
 	}
@@ -129,7 +133,10 @@ func (e Ending) how() string {
 }
 
 func (p *Parser) overTime(e Ending) *wire.JobError {
-	m := "the job's time limit was reached" + e.how()
+	m := "the job's time limit was reached" + e.how(p.kind)
+	if p.kind == wire.KindEstimate {
+		return &wire.JobError{Code: wire.CodeTimeLimit, Message: m + "; name fewer or smaller folders"}
+	}
 	if p.retry != "" {
 		m += "; it was retrying: " + clean(p.retry, 300)
 	}
@@ -167,6 +174,9 @@ func reason(retry string) string {
 
 // failure tells the code and the words of an end that nobody here asked for.
 func (p *Parser) failure(e Ending) *wire.JobError {
+	if p.kind == wire.KindEstimate {
+		return p.estimateFailure(e)
+	}
 	if e.Signal != 0 {
 		return &wire.JobError{Code: wire.CodeCrashed, Message: fmt.Sprintf(
 			"restic was ended by a signal this agent did not send (%s); see the host's own log, for example for a lack of memory", e.Signal)}

@@ -45,6 +45,7 @@ type Parser struct {
 
 	progress wire.Progress
 	summary  *wire.Summary
+	estimate *wire.Estimate
 	shortID  string
 	issues   issueSet
 
@@ -98,6 +99,12 @@ func (p *Parser) Feed(s wire.Stream, line []byte, truncated bool) Class {
 				p.stored = max(m.Bytes.Remaining, 0)
 			}
 		}
+		if p.kind == wire.KindEstimate {
+			if !truncated {
+				p.feedEstimate(line)
+			}
+			return ClassIgnored
+		}
 		if p.summarises() && !truncated {
 			p.feedSummary(line)
 		}
@@ -113,7 +120,7 @@ func (p *Parser) Feed(s wire.Stream, line []byte, truncated bool) Class {
 // summarises reports whether this version ends this kind with JSON.
 func (p *Parser) summarises() bool {
 	switch p.kind {
-	case wire.KindBackup:
+	case wire.KindBackup, wire.KindEstimate:
 		return true
 	case wire.KindRestore:
 		return p.version.AtLeast(16, 0)
@@ -259,7 +266,7 @@ func (p *Parser) feedError(m errorMessage) {
 	if len(p.causes) < maxCauses {
 		p.causes = append(p.causes, text[:min(len(text), maxWord)])
 	}
-	if m.Item != "" && (p.kind == wire.KindBackup || p.kind == wire.KindRestore) {
+	if m.Item != "" && (p.kind == wire.KindBackup || p.kind == wire.KindRestore || p.kind == wire.KindEstimate) {
 		p.issues.add(m.Item, text, m.During != "scan")
 	}
 }

@@ -53,6 +53,9 @@ func more(n int) string {
 // file descriptor 3 and one to be added at 4 (ExtraFiles; append further files behind them). The caller sets Stdout and Stderr,
 // and calls release after Start, whether it failed or not: it closes this side's ends.
 func (i Invocation) Cmd() (cmd *exec.Cmd, release func(), err error) {
+	if i.Kind == wire.KindEstimate { // it opens no repository
+		return i.command(), func() {}, nil
+	}
 	passwords := []string{i.Password}
 	if i.NewPassword != "" {
 		passwords = append(passwords, i.NewPassword)
@@ -71,13 +74,18 @@ func (i Invocation) Cmd() (cmd *exec.Cmd, release func(), err error) {
 		}
 		pipes = append(pipes, r)
 	}
-	cmd = exec.Command(i.Path, slices.Concat(i.Options, i.Args)...)
+	cmd = i.command()
+	cmd.ExtraFiles = pipes
+	return cmd, release, nil
+}
+
+func (i Invocation) command() *exec.Cmd {
+	cmd := exec.Command(i.Path, slices.Concat(i.Options, i.Args)...)
 	cmd.Dir = "/"
 	cmd.Env = i.Env
 	cmd.Stdin = nil // the null device
-	cmd.ExtraFiles = pipes
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	return cmd, release, nil
+	return cmd
 }
 
 // passwordPipe is the read end of a pipe that holds the password.

@@ -447,7 +447,7 @@ func (j *job) launch(ctx context.Context, a Launch) Event {
 	j.mu.Unlock()
 	order := supervise.Order{StateDir: j.c.Paths.State, JobID: j.id, Nonce: a.Nonce, Run: p.run, Proof: p.proof, Log: j.logLimits(), Grace: j.t.Grace, UnlockLimit: j.t.Unlock,
 		Hooks: p.hooks}
-	if j.mayUnlock(p.access, p.source) {
+	if !p.alone && j.mayUnlock(p.access, p.source) {
 		order.Unlock = &p.access
 	}
 	if p.ifMissing {

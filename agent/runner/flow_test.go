@@ -757,8 +757,8 @@ func TestATargetIsNotTheHostsOwnRepository(t *testing.T) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if h := s.hellos[0]; !slices.Contains(h.Features, wire.FeatureTarget) {
-		t.Errorf("got features %v, want that targets are known", h.Features)
+	if h := s.hellos[0]; !slices.Contains(h.Features, wire.FeatureTarget) || !slices.Contains(h.Features, wire.FeatureEstimate) {
+		t.Errorf("got features %v, want that targets and estimates are known", h.Features)
 	}
 }
 

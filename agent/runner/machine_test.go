@@ -16,6 +16,7 @@ import (
 
 	"restic-manager/agent/client"
 	"restic-manager/agent/config"
+	"restic-manager/agent/estimate"
 	"restic-manager/agent/guard"
 	"restic-manager/agent/spool"
 	"restic-manager/agent/supervise"
@@ -27,6 +28,10 @@ func TestMain(m *testing.M) {
 	if supervise.Takes(os.Args[1:]) {
 		misbehave(os.Args[1:])
 		os.Exit(supervise.Main(os.Args[1:]))
+	}
+	if estimate.Takes(os.Args[1:]) {
+		awaitGo(filepath.Join(filepath.Dir(os.Args[2]), "../../../restic"))
+		os.Exit(estimate.Main(os.Args[1:]))
 	}
 	code := m.Run()
 	if code == 0 {

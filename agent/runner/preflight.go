@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"restic-manager/agent/guard"
+	"restic-manager/agent/pattern"
 	"restic-manager/agent/restic"
 	"restic-manager/agent/supervise"
 	"restic-manager/shared/wire"
@@ -25,6 +26,7 @@ type plan struct {
 	proof  *restic.Proof
 	// ifMissing: an init that finds a repository is good.
 	ifMissing bool
+	alone     bool // there is no repository: access and source are empty
 }
 
 // minFree is what must be free below the state folder before a job starts, in bytes: its log, result and
@@ -39,6 +41,12 @@ func (j *job) askGuard(ctx context.Context) *wire.JobError {
 		return refusal
 	}
 	j.awaitClockFor(ctx, spec)
+	if withoutRepository(spec) {
+		if r := j.c.Guard.Decide(spec, guard.Facts{Skew: j.skew()}); r != nil {
+			return r.JobError()
+		}
+		return nil
+	}
 	source := j.source()
 	facts := guard.Facts{Source: source, LocationPending: source != wire.RepositoryLocal, Skew: j.skew()}
 	if source == wire.RepositoryLocal {
@@ -51,6 +59,11 @@ func (j *job) askGuard(ctx context.Context) *wire.JobError {
 		return r.JobError()
 	}
 	return nil
+}
+
+func withoutRepository(spec wire.Spec) bool {
+	info, ok := spec.Kind().Info()
+	return ok && info.NoRepository
 }
 
 func errNoRepository() *restic.Error {
@@ -190,6 +203,9 @@ func (j *job) prepare(ctx context.Context) (string, error) {
 	if refusal != nil {
 		return "", &refused{refusal}
 	}
+	if withoutRepository(spec) {
+		return "", j.prepareAlone(spec)
+	}
 	access, source, err := j.access(ctx)
 	if err != nil {
 		return "", err
@@ -199,8 +215,8 @@ func (j *job) prepare(ctx context.Context) (string, error) {
 	if r := j.c.Guard.Decide(spec, guard.Facts{Source: source, Location: access.Repository.URL, Skew: j.skew()}); r != nil {
 		return "", &refused{r.JobError()}
 	}
-	if free, err := j.store.FreeBytes(); err == nil && free < minFree {
-		return "", &refused{&wire.JobError{Code: wire.CodeNoSpace, Message: fmt.Sprintf("only %d KiB are free for the agent's state folder %s; free some space and retry the job", free>>10, j.c.Paths.State)}}
+	if err := j.checkSpace(); err != nil {
+		return "", err
 	}
 	if p.run, err = j.command(ctx, access, spec, p); err != nil {
 		return "", err
@@ -215,17 +231,55 @@ func (j *job) prepare(ctx context.Context) (string, error) {
 	return id, nil
 }
 
-// command is the job's command line, within the guard's limits.
-func (j *job) command(ctx context.Context, access restic.Access, spec wire.Spec, p *plan) (restic.Invocation, error) {
-	limits := j.c.Guard.Limits()
+// prepareAlone makes the plan of a job that does without the repository, and so without restic.
+func (j *job) prepareAlone(spec wire.Spec) error {
+	if r := j.c.Guard.Decide(spec, guard.Facts{Skew: j.skew()}); r != nil {
+		return &refused{r.JobError()}
+	}
+	if err := j.checkSpace(); err != nil {
+		return err
+	}
+	order := j.order(spec)
+	order.TimeLimit = estimateLimit(order.TimeLimit)
+	run, err := restic.BuildEstimate(order, j.c.Guard.Denied())
+	if err != nil {
+		return err
+	}
+	j.plan = &plan{run: run, alone: true}
+	return nil
+}
+
+// estimateLimit is the kind's own for who asks for more: reading trees for days is not asking what a backup would hold.
+func estimateLimit(asked time.Duration) time.Duration {
+	info, _ := wire.KindEstimate.Info()
+	if asked <= 0 || asked > info.TimeLimit {
+		return info.TimeLimit
+	}
+	return asked
+}
+
+func (j *job) checkSpace() error {
+	if free, err := j.store.FreeBytes(); err == nil && free < minFree {
+		return &refused{&wire.JobError{Code: wire.CodeNoSpace, Message: fmt.Sprintf("only %d KiB are free for the agent's state folder %s; free some space and retry the job", free>>10, j.c.Paths.State)}}
+	}
+	return nil
+}
+
+// order is the job's order within the guard's time limit.
+func (j *job) order(spec wire.Spec) restic.Order {
 	j.mu.Lock()
 	seconds := j.record.Offer.TimeLimitSeconds
 	j.mu.Unlock()
-	order := restic.Order{Spec: spec, JobDir: j.folder.Dir(), TimeLimit: limits.TimeLimit(time.Duration(seconds) * time.Second)}
+	return restic.Order{Spec: spec, JobDir: j.folder.Dir(), TimeLimit: j.c.Guard.Limits().TimeLimit(time.Duration(seconds) * time.Second)}
+}
+
+// command is the job's command line, within the guard's limits.
+func (j *job) command(ctx context.Context, access restic.Access, spec wire.Spec, p *plan) (restic.Invocation, error) {
+	order := j.order(spec)
 	switch s := spec.(type) {
 	case *wire.BackupSpec:
 		own := *s
-		own.UploadLimitKiB = limits.Upload(s.UploadLimitKiB)
+		own.UploadLimitKiB = j.c.Guard.Limits().Upload(s.UploadLimitKiB)
 		own.Excludes = append(slices.Clone(s.Excludes), excludesFor(s.Paths, j.c.Guard.Denied())...)
 		order.Spec = &own
 		var err error
@@ -265,31 +319,15 @@ func excludesFor(paths, denied []string) []string {
 	var out []string
 	for _, d := range denied {
 		if slices.ContainsFunc(paths, func(p string) bool { return p == "/" || d == p || strings.HasPrefix(d, p+"/") }) {
-			out = append(out, literal(d))
+			text, ok := pattern.Literal(d)
+			if !ok {
+				text = d // no pattern can name it: the order is refused for it
+			}
+			out = append(out, text)
 		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
-}
-
-// literal is a path as a pattern that matches nothing else. A file of patterns loses blanks at a line's end,
-// and $ is expanded in it.
-func literal(path string) string {
-	var b strings.Builder
-	for _, r := range path {
-		switch r {
-		case '*', '?', '[', '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case '$', ' ':
-			b.WriteByte('[')
-			b.WriteRune(r)
-			b.WriteByte(']')
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
 }
 
 // mayUnlock: a plain unlock after a kill is for the guard and the clock to allow, as an ordered one is.

@@ -49,7 +49,7 @@ func (r *run) before() (o restic.Outcome, e restic.Ending, stop bool) {
 	for n, name := range r.order.Hooks.Before {
 		if r.canceled() {
 			r.note("canceled before the hook %s was begun", name)
-			return canceledOutcome(), e, true
+			return r.canceledOutcome(), e, true
 		}
 		run, by := r.hook(hook.Before, n, name, "")
 		switch {

@@ -77,8 +77,8 @@ func (r *run) execute() (restic.Outcome, restic.Ending) {
 		return r.notRun(err), restic.Ending{}
 	}
 	if r.canceled() {
-		r.note("canceled before restic was started")
-		return canceledOutcome(), restic.Ending{}
+		r.note("canceled before %s was started", r.order.Run.Program())
+		return r.canceledOutcome(), restic.Ending{}
 	}
 	if outcome, ending, stop := r.before(); stop {
 		return outcome, ending
@@ -104,8 +104,9 @@ func (r *run) canceled() bool {
 	return err == nil && there
 }
 
-func canceledOutcome() restic.Outcome {
-	return restic.Outcome{State: wire.StateCanceled, Error: &wire.JobError{Code: wire.CodeCanceled, Message: "the job was canceled before restic was started"}}
+func (r *run) canceledOutcome() restic.Outcome {
+	return restic.Outcome{State: wire.StateCanceled, Error: &wire.JobError{Code: wire.CodeCanceled,
+		Message: fmt.Sprintf("the job was canceled before %s was started", r.order.Run.Program())}}
 }
 
 // notRun is the outcome of a job that failed before restic.
@@ -114,7 +115,7 @@ func (r *run) notRun(err error) restic.Outcome {
 	if _, coded := errors.AsType[*restic.Error](err); !coded && spool.IsNoSpace(err) {
 		e = &wire.JobError{Code: wire.CodeNoSpace, Message: fmt.Sprintf("the disk of the agent's state folder is full: %v; make room there and retry the job", err)}
 	}
-	r.note("restic was not run: %s", e.Message)
+	r.note("%s was not run: %s", r.order.Run.Program(), e.Message)
 	return restic.Outcome{State: wire.StateFailed, Error: e}
 }
 
@@ -161,8 +162,12 @@ func (r *run) launch() (*child, error) {
 		cmd.Stdin = in.read
 		cmd.ExtraFiles = append(cmd.ExtraFiles, in.write) // see input
 	}
-	r.note("running restic %s: %s", r.order.Run.Version, strings.Join(r.order.Run.Args, " "))
-	c := &child{what: "restic", cmd: cmd, parser: newFeeder(r.order.Run, r.log, r.progress)}
+	if r.order.Run.Kind == wire.KindEstimate {
+		r.note("reading the tree; no file's content is read")
+	} else {
+		r.note("running restic %s: %s", r.order.Run.Version, strings.Join(r.order.Run.Args, " "))
+	}
+	c := &child{what: r.order.Run.Program(), cmd: cmd, parser: newFeeder(r.order.Run, r.log, r.progress)}
 	if err := r.start(c, modeLead, c.parser.read); err != nil {
 		if in != nil {
 			in.write.Close()
@@ -242,8 +247,8 @@ func (r *run) childFailed(c *child, e restic.Ending) (restic.Outcome, bool) {
 	}
 	word, text, _ := strings.Cut(c.says, " ")
 	if word == childCanceled || e.Canceled {
-		r.note("canceled before restic was started")
-		return canceledOutcome(), true
+		r.note("canceled before %s was started", r.order.Run.Program())
+		return r.canceledOutcome(), true
 	}
 	code, advice := wire.CodeCrashed, "look at the agent's state folder and its disk"
 	switch {
@@ -336,7 +341,7 @@ const (
 
 func (r *run) result(o restic.Outcome, e restic.Ending, sum spool.LogSum) spool.Result {
 	f := wire.FinishRequest{
-		State: o.State, Error: o.Error, Summary: o.Summary, Issues: o.Issues, IssuesDropped: o.IssuesDropped,
+		State: o.State, Error: o.Error, Summary: o.Summary, Estimate: o.Estimate, Issues: o.Issues, IssuesDropped: o.IssuesDropped,
 		SignalSent: e.Canceled || e.TimeLimit,
 		StartedAt:  r.started.UTC().Round(0), EndedAt: r.started.Add(r.ended.Sub(r.started)).UTC().Round(0),
 		ElapsedSeconds: r.ended.Sub(r.started).Seconds(),

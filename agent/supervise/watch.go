@@ -54,7 +54,7 @@ func (r *run) await(c *child) restic.Ending {
 		if kill != nil {
 			return
 		}
-		r.note("%s: SIGINT sent to restic", why)
+		r.note("%s: SIGINT sent to %s", why, r.order.Run.Program())
 		r.signal(c, syscall.SIGINT)
 		t := time.NewTimer(grace)
 		kill = t.C

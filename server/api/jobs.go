@@ -24,7 +24,7 @@ func (rawSpec) Schema(huma.Registry) *huma.Schema {
 
 // OrderJob orders a job by its typed spec or, for a backup, by its paths alone.
 type OrderJob struct {
-	Kind             wire.Kind `json:"kind" enum:"backup,restore,check,prune,forget,init,snapshots,unlock"`
+	Kind             wire.Kind `json:"kind" enum:"backup,restore,check,prune,forget,init,snapshots,unlock,estimate"`
 	Args             []string  `json:"args,omitempty" maxItems:"1000" doc:"The absolute paths of a backup; in place of spec"`
 	Spec             *rawSpec  `json:"spec,omitempty"`
 	TimeLimitSeconds int64     `json:"time_limit_seconds,omitempty" minimum:"0" maximum:"604800" doc:"0: the kind's own"`
@@ -98,7 +98,7 @@ func ordered(job fleet.Job, created bool, err error) (*jobOutput, error) {
 type jobsInput struct {
 	Page
 	Host       string    `query:"host" doc:"A host's id"`
-	Kind       wire.Kind `query:"kind" enum:"backup,restore,check,prune,forget,init,snapshots,unlock,rotate_key"`
+	Kind       wire.Kind `query:"kind" enum:"backup,restore,check,prune,forget,init,snapshots,unlock,rotate_key,estimate"`
 	State      []string  `query:"state" maxItems:"10" enum:"queued,accepted,running,succeeded,succeeded_with_issues,failed,canceled,lost,rejected,expired" doc:"States, separated by commas"`
 	Label      string    `query:"label" maxLength:"260" doc:"Of the host: key or key=value"`
 	Search     string    `query:"search" maxLength:"256" doc:"Part of the host's name"`

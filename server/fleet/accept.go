@@ -152,8 +152,12 @@ func (s *Store) accepted(ctx context.Context, row acceptRow, c change) (reply wi
 // tie is what is known of the host's own repository.
 func (r acceptRow) tie() job.Tie { return job.Tie{ID: r.HostRepository, ServerHeld: r.ServerHeld} }
 
-// secretsOf are those of the repository that a job uses, as far as the server keeps them; nil where it does not.
+// secretsOf are those of the repository that a job uses, as far as the server keeps them; nil where it does not, or the kind does
+// without them.
 func (s *Store) secretsOf(ctx context.Context, db *gorm.DB, j job.Job) (*wire.Secrets, error) {
+	if info, _ := j.Kind.Info(); info.NoRepository {
+		return nil, nil
+	}
 	switch {
 	case j.RepositoryName == wire.RepositoryServer:
 		return s.readSecrets(db, j.HostID)

@@ -147,8 +147,8 @@ func (s *Store) enqueue(tx *database.Tx, actor database.Actor, o order) (id stri
 	} else if lacks != "" {
 		return "", false, job.NoHooks(lacks)
 	}
-	if o.target != nil {
-		if err := mayTarget(host, o.kind); err != nil {
+	if o.target != nil || o.kind == wire.KindEstimate {
+		if err := o.needsFeature(host); err != nil {
 			return "", false, err
 		}
 	}
@@ -173,13 +173,16 @@ func mayDo(host hostRow, kind wire.Kind) error {
 	return job.MayQueue(kind, host.RevokedAt != nil, kinds, host.AgentVersion)
 }
 
-// mayTarget refuses what the host's agent would take for another order.
-func mayTarget(host hostRow, kind wire.Kind) error {
+// needsFeature refuses what the host's agent does not know, or would take for another order.
+func (o order) needsFeature(host hostRow) error {
 	var features []string
 	if err := json.Unmarshal([]byte(host.Features), &features); err != nil {
 		return fmt.Errorf("read the features of host %s: %w", host.ID, err)
 	}
-	return job.MayTarget(kind, features, host.AgentVersion)
+	if o.target != nil {
+		return job.MayTarget(o.kind, features, host.AgentVersion)
+	}
+	return job.MayEstimate(features, host.AgentVersion)
 }
 
 // request names what is asked, for telling whether an Idempotency-Key comes with the same again.

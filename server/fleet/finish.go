@@ -108,6 +108,14 @@ func (s *Store) storeResult(tx *database.Tx, host hostRow, j job.Job, r wire.Fin
 		row.BytesProcessed = max(r.Summary.TotalBytesProcessed, r.Summary.BytesRestored)
 		columns = append(columns, "summary", "snapshot_id", "data_added", "files_processed", "bytes_processed")
 	}
+	if r.Estimate != nil && j.Kind == wire.KindEstimate {
+		text, err := estimateOf(tx, j.ID, r.Estimate)
+		if err != nil {
+			return err
+		}
+		row.Estimate = &text
+		columns = append(columns, "estimate")
+	}
 	if len(r.Issues) > 0 {
 		raw, err := json.Marshal(r.Issues)
 		if err != nil {

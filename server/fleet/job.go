@@ -29,6 +29,7 @@ type Job struct {
 	Progress      *wire.Progress `json:"progress,omitempty"`
 	ProgressAt    *time.Time     `json:"progress_at,omitempty"`
 	Summary       *wire.Summary  `json:"summary,omitempty"`
+	Estimate      *wire.Estimate `json:"estimate,omitempty" doc:"What a backup would hold; of one job of the kind estimate only"`
 	Issues        []wire.Issue   `json:"issues,omitempty"` // JobByID only
 	IssuesDropped int64          `json:"issues_dropped,omitempty"`
 

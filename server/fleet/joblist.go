@@ -35,13 +35,13 @@ const listColumns = ruleColumns + `, jobs.spec, jobs.retry_of, jobs.created_by, 
 const fromJobs = ` FROM jobs JOIN hosts ON hosts.id = jobs.host_id LEFT JOIN logs ON logs.job_id = jobs.id
 	LEFT JOIN repository_settings targets ON targets.id = jobs.target_setting`
 
-// JobByID is one job, with the paths it could not read.
+// JobByID is one job, with the paths it could not read and the estimate it made.
 func (s *Store) JobByID(ctx context.Context, id string) (Job, error) {
 	if !wire.IsUUID(id) {
 		return Job{}, errNoJob
 	}
 	var rows []shownJob
-	if err := s.db.Read(ctx).Raw("SELECT "+listColumns+", jobs.issues"+fromJobs+" WHERE jobs.id = ?", id).Scan(&rows).Error; err != nil {
+	if err := s.db.Read(ctx).Raw("SELECT "+listColumns+", jobs.issues, jobs.estimate"+fromJobs+" WHERE jobs.id = ?", id).Scan(&rows).Error; err != nil {
 		return Job{}, fmt.Errorf("read job %s: %w", id, err)
 	}
 	if len(rows) == 0 {
@@ -92,7 +92,7 @@ func (r shownJob) job() (Job, error) {
 	if w.ErrorCode != "" {
 		j.Error = &wire.JobError{Code: w.ErrorCode, Message: w.ErrorMessage}
 	}
-	return j, errors.Join(decode(w.Progress, &j.Progress), decode(w.Summary, &j.Summary), decode(w.Issues, &j.Issues))
+	return j, errors.Join(decode(w.Progress, &j.Progress), decode(w.Summary, &j.Summary), decode(w.Issues, &j.Issues), decode(w.Estimate, &j.Estimate))
 }
 
 // decode reads a JSON column; NULL leaves dst as it is.

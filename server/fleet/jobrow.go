@@ -69,6 +69,7 @@ type jobRow struct {
 	ProgressSeq    int64      `gorm:"column:progress_seq"`
 	ProgressAt     *time.Time `gorm:"column:progress_at"`
 	Summary        *string    `gorm:"column:summary"`
+	Estimate       *string    `gorm:"column:estimate"`
 	SnapshotID     string     `gorm:"column:snapshot_id"`
 	DataAdded      int64      `gorm:"column:data_added"`
 	FilesProcessed int64      `gorm:"column:files_processed"`

@@ -293,6 +293,8 @@ func create(w *world, p [6]uint32) string {
 	switch n.Kind {
 	case wire.KindBackup:
 		n.Spec = &wire.BackupSpec{Paths: []string{fmt.Sprint("/data/", p[2]%3)}}
+	case wire.KindEstimate:
+		n.Spec = &wire.EstimateSpec{Paths: []string{"/data"}}
 	case wire.KindForget:
 		n.Spec = &wire.ForgetSpec{SnapshotIDs: []string{repo(int(p[2] % 2))}}
 	case wire.KindRestore:

@@ -121,7 +121,7 @@ func (x *fixture) hello(host, boot string, number, seq int64) string {
 }
 
 func helloOf(boot string, number, seq int64, now time.Time) wire.HelloRequest {
-	return wire.HelloRequest{BootID: boot, BootNumber: number, Seq: seq, ProtocolVersion: 1, AgentVersion: "1", Now: now, Facts: wire.Facts{Hostname: "h"}, Features: []string{wire.FeatureTarget}}
+	return wire.HelloRequest{BootID: boot, BootNumber: number, Seq: seq, ProtocolVersion: 1, AgentVersion: "1", Now: now, Facts: wire.Facts{Hostname: "h"}, Features: []string{wire.FeatureTarget, wire.FeatureEstimate}}
 }
 
 func (x *fixture) flush() {
@@ -167,6 +167,8 @@ func (x *fixture) queue(host string, kind wire.Kind) string {
 	switch kind {
 	case wire.KindBackup:
 		n.Spec = &wire.BackupSpec{Paths: []string{fmt.Sprintf("/data/%d", rand.Uint64())}}
+	case wire.KindEstimate:
+		n.Spec = &wire.EstimateSpec{Paths: []string{"/data"}}
 	case wire.KindForget:
 		n.Spec = &wire.ForgetSpec{SnapshotIDs: []string{strings.Repeat("a", 64)}}
 	}

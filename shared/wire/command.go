@@ -26,6 +26,7 @@ const (
 	KindUnlock    Kind = "unlock"
 	// KindRotateKey is a step of giving a repository another password; the server alone orders it.
 	KindRotateKey Kind = "rotate_key"
+	KindEstimate  Kind = "estimate"
 )
 
 // Lane is which of a host's lanes a job occupies; one job per lane and host.
@@ -57,6 +58,8 @@ type KindInfo struct {
 	Lists bool
 	// NeedsClock says that the kind is refused when the host's clock is off by more than MaxSkew.
 	NeedsClock bool
+	// NoRepository says that the kind does without the repository: nothing of it is told, asked or learnt.
+	NoRepository bool
 }
 
 // Kinds is the table of kinds, in the order the UI shows them.
@@ -70,6 +73,7 @@ var Kinds = []KindInfo{
 	{Kind: KindSnapshots, Lane: LaneShort, Hold: HoldShared, TimeLimit: 10 * time.Minute, Lists: true},
 	{Kind: KindUnlock, Lane: LaneShort, Hold: HoldNone, TimeLimit: 10 * time.Minute, NeedsClock: true},
 	{Kind: KindRotateKey, Lane: LaneShort, Hold: HoldExclusive, TimeLimit: 10 * time.Minute},
+	{Kind: KindEstimate, Lane: LaneShort, Hold: HoldNone, TimeLimit: 10 * time.Minute, NoRepository: true},
 }
 
 // Info is the kind's row; ok is false for a kind this code does not know.

@@ -90,7 +90,7 @@ type HelloRequest struct {
 	ResticVersion   string `json:"restic_version,omitempty"`
 	Facts           Facts  `json:"facts"`
 	Kinds           []Kind `json:"kinds"`
-	// Features are what the agent can do beside its kinds: FeatureSchedule, FeatureTarget, FeatureInitIfMissing, FeatureHooks.
+	// Features are what the agent can do beside its kinds: FeatureSchedule, FeatureTarget, FeatureInitIfMissing, FeatureHooks, FeatureEstimate.
 	Features []string `json:"features,omitempty"`
 	// Hooks are the names of those that the host offers: allowed by its guard, and fit to be run.
 	Hooks        []string           `json:"hooks,omitempty"`

@@ -213,6 +213,7 @@ type FinishRequest struct {
 	SignalSent     bool      `json:"signal_sent,omitempty"`
 	Error          *JobError `json:"error,omitempty"`
 	Summary        *Summary  `json:"summary,omitempty"`
+	Estimate       *Estimate `json:"estimate,omitempty"` // of KindEstimate alone
 	Issues         []Issue   `json:"issues,omitempty"`
 	IssuesDropped  int64     `json:"issues_dropped,omitempty"`
 	StartedAt      time.Time `json:"started_at,omitzero"`

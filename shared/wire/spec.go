@@ -148,8 +148,10 @@ func NewSpec(k Kind) (Spec, error) {
 		return &UnlockSpec{}, nil
 	case KindRotateKey:
 		return &RotateKeySpec{}, nil
+	case KindEstimate:
+		return &EstimateSpec{}, nil
 	}
-	return nil, fmt.Errorf("kind: %.40q is none of backup, restore, check, prune, forget, init, snapshots, unlock", k)
+	return nil, fmt.Errorf("kind: %.40q is none of backup, restore, check, prune, forget, init, snapshots, unlock, estimate", k)
 }
 
 // DecodeSpec reads and validates the spec of a kind. Unknown fields are refused on both sides: a field
@@ -347,6 +349,9 @@ func checkPaths(field string, paths []string) error {
 	}
 	return nil
 }
+
+// CheckExclude refuses what cannot stand as a line among the excludes of a backup.
+func CheckExclude(pattern string) error { return checkPattern(pattern) }
 
 // checkPattern wants a line that an exclude file reads as one pattern: restic strips blanks there and reads
 // # as a comment. It expands $NAME too; whoever writes the file doubles the $.

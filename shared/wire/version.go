@@ -11,6 +11,7 @@ package wire
 //	   2026-11-27  the kind rotate_key, Secrets.SecondPassword; InitSpec.IfMissing for agents with FeatureInitIfMissing.
 //	   2026-11-27  hold: a request that is held and asks for nothing, to try the way.
 //	   2026-11-27  hooks: FeatureHooks, HelloRequest.Hooks, BackupSpec.HooksBefore and what follows it, Offer.PolicyID, Summary.Hooks, hook_failed.
+//	   2026-11-27  the kind estimate with FinishRequest.Estimate, for agents whose HelloRequest.Features hold it.
 const (
 	ProtocolVersion    = 1
 	MinProtocolVersion = 1

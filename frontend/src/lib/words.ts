@@ -21,6 +21,11 @@ export const kindWords: Record<JobKind, { name: string; doing: string; about: st
 		about: "A step of giving the repository another password.",
 	},
 	unlock: { name: "Unlock", doing: "Unlocking", about: "Removes locks that a dead restic left behind." },
+	estimate: {
+		name: "Estimate",
+		doing: "Estimating",
+		about: "Says what a backup would hold, read from the machine's own folders.",
+	},
 };
 
 export const stateWords: Record<JobState, { name: string; tone: Tone; about: string }> = {

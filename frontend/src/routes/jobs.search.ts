@@ -23,6 +23,7 @@ export const jobKinds = [
 	"snapshots",
 	"unlock",
 	"rotate_key",
+	"estimate",
 ] as const satisfies readonly JobKind[];
 
 /** Which jobs are shown, all in the URL. */

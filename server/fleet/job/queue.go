@@ -28,6 +28,8 @@ func MayQueue(kind wire.Kind, revoked bool, kinds []wire.Kind, agentVersion stri
 // its own, or that is no maintenance.
 func MayTarget(kind wire.Kind, features []string, agentVersion string) error {
 	switch {
+	case kind == wire.KindEstimate:
+		return fault.Invalidf("kind: an estimate is about no repository")
 	case kind == wire.KindBackup || kind == wire.KindRestore:
 		return fault.Invalidf("kind: a %s is about the host's own repository", kind)
 	case !slices.Contains(features, wire.FeatureTarget):
@@ -61,6 +63,14 @@ func LacksHooks(hooks []string, runs bool, offered []string, agentVersion string
 // NoHooks is the refusal of an order with hooks that the host lacks, as LacksHooks says.
 func NoHooks(lacks string) error {
 	return fault.New(fault.Conflict, "hook_missing", "this host %s; put the script into the folder of hooks on the machine and name it under hooks.allow in its guard.yaml", lacks)
+}
+
+// MayEstimate refuses an estimate to an agent that does not know it, one that has not said hello yet included.
+func MayEstimate(features []string, agentVersion string) error {
+	if !slices.Contains(features, wire.FeatureEstimate) {
+		return fault.New(fault.Conflict, "kind_unsupported", "the agent on this host (version %s) cannot say what a backup would hold; upgrade it", agentVersion)
+	}
+	return nil
 }
 
 // MayRetry refuses to repeat a job that has not ended.

@@ -56,6 +56,10 @@ func (s *Store) Create(o Order, key Key) (id string, created bool, err error) {
 		if err := job.MayTarget(o.Kind, h.features, h.version); err != nil {
 			return "", false, err
 		}
+	} else if o.Kind == wire.KindEstimate {
+		if err := job.MayEstimate(h.features, h.version); err != nil {
+			return "", false, err
+		}
 	}
 	id = s.same(o, now)
 	if created = id == ""; created {
