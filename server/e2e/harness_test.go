@@ -312,6 +312,7 @@ type job struct {
 	ExitCode    *int            `json:"exit_code"`
 	Progress    *wire.Progress  `json:"progress"`
 	Summary     *wire.Summary   `json:"summary"`
+	Estimate    *wire.Estimate  `json:"estimate"`
 	Issues      []wire.Issue    `json:"issues"`
 	RetryOf     *string         `json:"retry_of"`
 	LogLines    *int64          `json:"log_lines"`

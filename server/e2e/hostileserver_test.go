@@ -413,6 +413,11 @@ func hostileOrders(d hostileHost, generated int) []*hostileOrder {
 	for _, p := range append([]string{d.dir, d.data, "/proc", "/proc/self", "/proc/1/environ", "/sys", "/sys/kernel", "/dev", "/dev/mem", filepath.Join(d.data, "to-own"), filepath.Join(d.data, "to-proc"), "/etc", "/root"}, d.denied...) {
 		add(wire.KindBackup, &wire.BackupSpec{Paths: []string{p}})
 		add(wire.KindBackup, &wire.BackupSpec{Paths: []string{d.data, p}})
+		add(wire.KindEstimate, &wire.EstimateSpec{Paths: []string{p}, Excludes: []string{"private", "*.yaml"}})
+		add(wire.KindEstimate, &wire.EstimateSpec{Paths: []string{d.data, p}, ExcludeCaches: true, OneFileSystem: true}, func(o *hostileOrder) { o.limit = 1 << 40 })
+	}
+	for range 4 { // whatever each how manieth is taken
+		add(wire.KindEstimate, &wire.EstimateSpec{Paths: []string{d.data}, Excludes: []string{"file"}})
 	}
 	// What is accepted is not what was offered.
 	for _, hook := range []string{"allowed", "other", "open", "link", "gone", "../hooks.d/allowed", d.hooks + "/allowed", d.hooks + "/other", "/bin/sh", "sh", "allowed;sh", ".."} {
@@ -585,6 +590,22 @@ func (h *hostile) check(t *testing.T, d hostileHost, last string, peak int64) {
 	}
 	if h.visited != 0 || h.carried != 0 {
 		t.Errorf("requests that followed a redirect: got %d, %d of them with the bearer", h.visited, h.carried)
+	}
+	estimates := 0
+	for _, j := range h.jobs {
+		if j.result.Estimate == nil {
+			continue
+		}
+		estimates++
+		said, _ := json.Marshal(j.result.Estimate)
+		for _, p := range []string{"private", "agent.yaml", "guard.yaml"} {
+			if bytes.Contains(said, []byte(p)) {
+				t.Errorf("an estimate names %s, which is denied: %s", p, said)
+			}
+		}
+	}
+	if estimates == 0 {
+		t.Error("no estimate was made: this proves nothing of them")
 	}
 	// A fifth of what one endless answer would have brought; the collector's own limit is 64 MiB.
 	if peak == 0 || peak > 128<<20 {

@@ -165,6 +165,8 @@ func (l *ledger) check(t *testing.T, d hostileHost, restic string, command []str
 					wrong[c.program+" "+c.name+" "+p]++
 				}
 			}
+		case c.done && strings.HasPrefix(c.name, "open") && below(path, d.data+"/private"):
+			wrong[c.program+" opened "+path]++
 		case c.done && isRestic && strings.HasPrefix(c.name, "open"):
 			if below(path, "/proc", "/sys", "/dev") && !runtimeReads.MatchString(path) {
 				wrong["restic read "+path]++
