@@ -26,7 +26,7 @@ var rooms = map[string][]string{
 	},
 	"server/fleet/job/memory": {"shared/wire", "server/fault", "server/fleet/job", "server/fleet/boot"},
 	"server/fleet":            {"shared/wire", "server/fault", "server/database", "server/fleet/job"},
-	"server/policy":           {"shared/wire", "server/fault", "server/database", "server/fleet", "schedule"},
+	"server/policy":           {"shared/wire", "server/fault", "server/database", "server/fleet", "server/retention", "schedule"},
 	"server/access":           {"server/fault", "server/database", "shared/wire"},
 	"server/web":              {"frontend", "shared/wire"},
 	"server/retention":        {},

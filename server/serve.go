@@ -142,7 +142,8 @@ func assembleOn(ctx context.Context, db *database.DB, s *config.Settings, log *s
 	}
 	checkCron := func(expression, zone string) error { _, err := schedule.Parse(expression, zone); return err }
 	repositories := vault.Open(vault.Options{DB: db, Fleet: f, CheckCron: checkCron, Log: log})
-	policies := policy.Open(policy.Options{DB: db, Fleet: f, Assign: repositories.TryAssign, Log: log})
+	m := maintenance.Open(maintenance.Options{DB: db, Fleet: f, Log: log})
+	policies := policy.Open(policy.Options{DB: db, Fleet: f, Assign: repositories.TryAssign, Outlook: m.Outlook, Log: log})
 	p := &parts{db: db, access: access.Open(access.Options{DB: db, Log: log})}
 	if err := firstAdministrator(ctx, s, p.access); err != nil {
 		return nil, err
@@ -158,7 +159,6 @@ func assembleOn(ctx context.Context, db *database.DB, s *config.Settings, log *s
 		}
 		pair = p.cert.current
 	}
-	m := maintenance.Open(maintenance.Options{DB: db, Fleet: f, Log: log})
 	p.api, err = api.New(api.Options{
 		Fleet: f, Access: p.access, Vault: repositories, Policies: policies, Maintenance: m, Web: pages, Log: log, PublicURL: s.PublicURL, InsecureHTTP: s.InsecureHTTP, TrustedProxies: prefixes(s.TrustedProxies),
 		MetricsToken: s.MetricsToken, Version: serverVersion(), HelpURL: s.HelpURL, Ready: (&readiness{db: p.db}).check,

@@ -1,6 +1,7 @@
 package maintenance
 
 import (
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"restic-manager/server/retention"
+	"restic-manager/shared/wire"
 )
 
 // fact is a snapshot with its hostname: what retention judges, and what it does not.
@@ -17,89 +19,134 @@ type fact struct {
 	hostname string
 }
 
+// found is what there is of the repositories that were asked about, each by its id.
+type found struct {
+	facts map[string][]fact
+	place map[string]map[string]int // of a snapshot among the facts of its repository
+}
+
 // readFacts reads what the rules go by. The list is read before the jobs: what ends in between is explained, not missed.
 func readFacts(db *gorm.DB, repositoryID string, now time.Time) ([]fact, error) {
-	var rows []struct {
-		ID, Hostname, Tags string
-		Time               time.Time
+	f, err := readFactsOf(db, []string{repositoryID}, now)
+	return f[repositoryID], err
+}
+
+// perQuery bounds how many repositories one query is about.
+const perQuery = 500
+
+// readFactsOf is readFacts for many repositories, by their ids.
+func readFactsOf(db *gorm.DB, repositories []string, now time.Time) (map[string][]fact, error) {
+	f := found{facts: make(map[string][]fact, len(repositories)), place: make(map[string]map[string]int, len(repositories))}
+	for some := range slices.Chunk(repositories, perQuery) {
+		if err := f.readSnapshots(db, some); err != nil {
+			return nil, err
+		}
+		if err := f.readJobs(db, some); err != nil {
+			return nil, err
+		}
+		if err := f.readAdoptions(db, some); err != nil {
+			return nil, err
+		}
 	}
-	if err := db.Raw("SELECT id, hostname, tags, time FROM snapshots WHERE repository_id = ?", repositoryID).Scan(&rows).Error; err != nil {
-		return nil, fmt.Errorf("read the snapshots of repository %s: %w", repositoryID, err)
+	for _, id := range repositories {
+		if err := readHosts(db, id, f.facts[id], now); err != nil {
+			return nil, err
+		}
 	}
-	facts, place := make([]fact, len(rows)), make(map[string]int, len(rows))
-	for i, r := range rows {
-		facts[i] = fact{retention.Snapshot{ID: r.ID, Time: r.Time.UTC()}, r.Hostname}
-		if r.Tags != "" && r.Tags != "[]" {
-			if err := json.Unmarshal([]byte(r.Tags), &facts[i].Tags); err != nil {
-				return nil, fmt.Errorf("read the tags of snapshot %s: %w", r.ID, err)
+	return f.facts, nil
+}
+
+// scan gives every row of a query to take, which scans it. With a hundred thousand rows what gorm does for each is felt.
+func scan(db *gorm.DB, what, query string, args []any, take func(*sql.Rows) error) error {
+	rows, err := db.Raw(query, args...).Rows()
+	if err != nil {
+		return fmt.Errorf("read the %s of repositories: %w", what, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := take(rows); err != nil {
+			return fmt.Errorf("read the %s of repositories: %w", what, err)
+		}
+	}
+	return rows.Err()
+}
+
+func (f found) readSnapshots(db *gorm.DB, repositories []string) error {
+	return scan(db, "snapshots", "SELECT repository_id, id, hostname, tags, time FROM snapshots WHERE repository_id IN ?", []any{repositories}, func(rows *sql.Rows) error {
+		var repository, tags string
+		var s fact
+		if err := rows.Scan(&repository, &s.ID, &s.hostname, &tags, &s.Time); err != nil {
+			return err
+		}
+		s.Time = s.Time.UTC()
+		if tags != "" && tags != "[]" {
+			if err := json.Unmarshal([]byte(tags), &s.Tags); err != nil {
+				return fmt.Errorf("tags of snapshot %s: %w", s.ID, err)
 			}
 		}
-		place[r.ID] = i
-	}
-	if err := readJobs(db, repositoryID, facts, place); err != nil {
-		return nil, err
-	}
-	if err := readAdoptions(db, repositoryID, facts, place); err != nil {
-		return nil, err
-	}
-	return facts, readHosts(db, repositoryID, facts, now)
+		if f.place[repository] == nil {
+			f.place[repository] = map[string]int{}
+		}
+		f.place[repository][s.ID] = len(f.facts[repository])
+		f.facts[repository] = append(f.facts[repository], s)
+		return nil
+	})
 }
 
 // readJobs adds the backups that say that they made the snapshots. One that ran while the server was away may not have
-// learnt the id of its repository; a snapshot's id is one of a kind.
-func readJobs(db *gorm.DB, repositoryID string, facts []fact, place map[string]int) error {
-	var rows []struct {
-		ID, HostID, SnapshotID string
-		PolicyID               *string
-		DueAt                  *time.Time
-		StartedAt, EndedAt     *time.Time
-	}
-	err := db.Raw(`SELECT j.id, j.host_id, j.snapshot_id, j.policy_id, j.due_at, j.started_at, j.ended_at
-		FROM snapshots s JOIN jobs j ON j.snapshot_id = s.id AND j.repository_id IN (s.repository_id, '')
-		WHERE s.repository_id = ? AND j.snapshot_id <> '' AND j.kind = 'backup' AND j.state IN ('succeeded', 'succeeded_with_issues')`, repositoryID).Scan(&rows).Error
-	if err != nil {
-		return fmt.Errorf("read the backups of repository %s: %w", repositoryID, err)
-	}
-	for _, r := range rows {
-		i, ok := place[r.SnapshotID]
-		if !ok || r.EndedAt == nil { // it was listed meanwhile
-			continue
+// learnt the id of its repository; a snapshot's id is one of a kind. Kind and state are looked at
+// here: as conditions SQLite would take them for its way in, and look for each job in every repository.
+func (f found) readJobs(db *gorm.DB, repositories []string) error {
+	return scan(db, "backups", `SELECT s.repository_id, j.snapshot_id, j.id, j.host_id, j.policy_id, j.due_at, j.started_at, j.ended_at, j.kind, j.state
+		FROM snapshots s CROSS JOIN jobs j
+		WHERE s.repository_id IN ? AND j.snapshot_id = s.id AND j.repository_id IN (s.repository_id, '') AND j.snapshot_id <> ''`, []any{repositories}, func(rows *sql.Rows) error {
+		var repository, snapshot string
+		var policy *string
+		var due, started, ended *time.Time
+		var j retention.Job
+		var kind wire.Kind
+		var state wire.State
+		if err := rows.Scan(&repository, &snapshot, &j.ID, &j.HostID, &policy, &due, &started, &ended, &kind, &state); err != nil {
+			return err
 		}
-		j := retention.Job{ID: r.ID, HostID: r.HostID, EndedAt: r.EndedAt.UTC(), StartedAt: r.EndedAt.UTC()}
-		if r.StartedAt != nil {
-			j.StartedAt = r.StartedAt.UTC()
+		i, ok := f.place[repository][snapshot]
+		if kind != wire.KindBackup || !state.Success() || !ok || ended == nil { // it was listed meanwhile
+			return nil
 		}
-		if r.PolicyID != nil {
-			j.PolicyID = *r.PolicyID
+		j.EndedAt, j.StartedAt = ended.UTC(), ended.UTC()
+		if started != nil {
+			j.StartedAt = started.UTC()
 		}
-		if r.DueAt != nil {
-			j.DueAt = r.DueAt.UTC()
+		if policy != nil {
+			j.PolicyID = *policy
 		}
-		facts[i].Jobs = append(facts[i].Jobs, j)
-	}
-	return nil
+		if due != nil {
+			j.DueAt = due.UTC()
+		}
+		s := &f.facts[repository][i]
+		s.Jobs = append(s.Jobs, j)
+		return nil
+	})
 }
 
 // readAdoptions adds what people have said of snapshots.
-func readAdoptions(db *gorm.DB, repositoryID string, facts []fact, place map[string]int) error {
-	var rows []struct {
-		SnapshotID string
-		AdoptedAt  time.Time
-		Counts     bool
-	}
-	if err := db.Raw("SELECT snapshot_id, adopted_at, counts FROM snapshot_adoptions WHERE repository_id = ?", repositoryID).Scan(&rows).Error; err != nil {
-		return fmt.Errorf("read the adopted snapshots of repository %s: %w", repositoryID, err)
-	}
-	for _, r := range rows {
-		i, ok := place[r.SnapshotID]
-		switch {
-		case ok && r.Counts:
-			facts[i].AdoptedAt = r.AdoptedAt.UTC()
-		case ok:
-			facts[i].Seen = true
+func (f found) readAdoptions(db *gorm.DB, repositories []string) error {
+	return scan(db, "adopted snapshots", "SELECT repository_id, snapshot_id, adopted_at, counts FROM snapshot_adoptions WHERE repository_id IN ?", []any{repositories}, func(rows *sql.Rows) error {
+		var repository, snapshot string
+		var at time.Time
+		var counts bool
+		if err := rows.Scan(&repository, &snapshot, &at, &counts); err != nil {
+			return err
 		}
-	}
-	return nil
+		i, ok := f.place[repository][snapshot]
+		switch {
+		case ok && counts:
+			f.facts[repository][i].AdoptedAt = at.UTC()
+		case ok:
+			f.facts[repository][i].Seen = true
+		}
+		return nil
+	})
 }
 
 // Reports that may still come: a host that was not heard of since a snapshot was made, and some time for one that was.

@@ -20,8 +20,10 @@ import (
 type Plan struct {
 	Hosts    PlanHosts `json:"hosts"`
 	NextRuns []PlanRun `json:"next_runs" doc:"The first ten"`
-	Changes  []Change  `json:"changes" doc:"What differs from the policy as it is; of a new one, all that is set"`
-	Warnings []string  `json:"warnings"`
+	// Retention is nil for a new policy, which has made no snapshots.
+	Retention *PlanRetention `json:"retention,omitempty" doc:"What retention would remove after saving; left out for a new policy"`
+	Changes   []Change       `json:"changes" doc:"What differs from the policy as it is; of a new one, all that is set"`
+	Warnings  []string       `json:"warnings"`
 }
 
 // PlanHosts are the hosts that a policy would apply to. The lists hold the first 100 each, by name.
@@ -129,6 +131,7 @@ func (s *Store) plan(db *gorm.DB, p *Plan, id string, d Draft, now time.Time) er
 	if err := p.removed(db, known, stays); err != nil {
 		return err
 	}
+	existing := id
 	if id == "" {
 		id = planID
 	}
@@ -137,7 +140,10 @@ func (s *Store) plan(db *gorm.DB, p *Plan, id string, d Draft, now time.Time) er
 			return err
 		}
 	}
-	return p.warn(d, hosts, runs, given, now)
+	if err := p.warn(d, hosts, runs, given, now); err != nil {
+		return err
+	}
+	return s.retention(db, p, existing, d, now)
 }
 
 // planID stands for the id of a policy that is not there yet: its machines' moments within the spread are not known.

@@ -125,15 +125,18 @@ type Options struct {
 	// Assign gives a host the repository that its policy names. nil: policies that name one have a problem at hosts
 	// that do not use it already.
 	Assign Assign
-	Log    *slog.Logger // nil discards
+	// Outlook tells of a plan what retention would remove. nil: the plan says nothing of it.
+	Outlook Outlook
+	Log     *slog.Logger // nil discards
 }
 
 // Store is the policies in the database. It is safe for concurrent use.
 type Store struct {
-	db     *database.DB
-	fleet  *fleet.Store
-	assign Assign
-	log    *slog.Logger
+	db      *database.DB
+	fleet   *fleet.Store
+	assign  Assign
+	outlook Outlook
+	log     *slog.Logger
 
 	mu        sync.Mutex // guards timelines
 	timelines map[string]timeline
@@ -141,7 +144,7 @@ type Store struct {
 
 // Open makes the fleet tell of what concerns policies; nothing is started.
 func Open(o Options) *Store {
-	s := &Store{db: o.DB, fleet: o.Fleet, assign: o.Assign, log: o.Log, timelines: map[string]timeline{}}
+	s := &Store{db: o.DB, fleet: o.Fleet, assign: o.Assign, outlook: o.Outlook, log: o.Log, timelines: map[string]timeline{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
