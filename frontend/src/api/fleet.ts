@@ -58,3 +58,12 @@ export function staleFleet(queries: QueryClient) {
 	for (const key of [keys.hosts, keys.fleet, keys.jobs, ["host"], ["job"]])
 		void queries.invalidateQueries({ queryKey: key });
 }
+
+/** The machines to try settings on: as many as one call gives, those with the label where there is one. */
+export function tryHostsQuery(label: string | undefined) {
+	return queryOptions({
+		queryKey: [...keys.hosts, "try", label ?? ""] as const,
+		queryFn: async ({ signal }) =>
+			(await readHosts({ label, status: ["online", "offline"] }, undefined, 1000, signal)).hosts,
+	});
+}

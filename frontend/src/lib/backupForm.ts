@@ -67,3 +67,9 @@ export function specOf(f: BackupForm): { spec: BackupSpec } | { errors: Partial<
 	if (f.dryRun) spec.dry_run = true;
 	return { spec };
 }
+
+/** The form with one pattern more. */
+export function withExclude(f: BackupForm, pattern: string): BackupForm {
+	const lines = linesOf(f.excludes);
+	return lines.includes(pattern) ? f : { ...f, excludes: [...lines, pattern].join("\n") };
+}

@@ -2,6 +2,7 @@ import { Checkbox, Textarea, TextInput } from "@mantine/core";
 import type { ReactNode } from "react";
 import type { BackupField, BackupForm } from "../lib/backupForm";
 import classes from "./BackupFields.module.css";
+import { PatternHelp } from "./PatternHelp";
 
 interface Props {
 	form: BackupForm;
@@ -13,12 +14,14 @@ interface Props {
 	note?: ReactNode;
 	/** Has the first field take the focus. */
 	focus?: boolean;
+	/** After all that says what is left out: what tries it. */
+	trial?: ReactNode;
 	/** With the switch of a dry run. */
 	dryRun?: boolean;
 }
 
 /** What is backed up, as fields: for one order, and for a policy. */
-export function BackupFields({ form, set, error, paths, note, focus, dryRun }: Props) {
+export function BackupFields({ form, set, error, paths, note, focus, trial, dryRun }: Props) {
 	return (
 		<>
 			<Textarea
@@ -46,6 +49,7 @@ export function BackupFields({ form, set, error, paths, note, focus, dryRun }: P
 				error={error("excludes")}
 				onChange={(e) => set("excludes", e.currentTarget.value)}
 			/>
+			<PatternHelp />
 			<div className={classes.options}>
 				<Checkbox
 					label="Leave out caches"
@@ -91,6 +95,7 @@ export function BackupFields({ form, set, error, paths, note, focus, dryRun }: P
 					/>
 				)}
 			</div>
+			{trial}
 		</>
 	);
 }

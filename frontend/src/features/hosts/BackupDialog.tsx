@@ -1,14 +1,18 @@
 import { Alert, Modal, Skeleton, Stack } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
+import { meQuery } from "../../api/auth";
 import { lastBackupQuery } from "../../api/history";
 import type { BackupSpec, Host } from "../../api/types";
-import { type BackupField, type BackupForm, backupFields, formOf, specOf } from "../../lib/backupForm";
+import { whyNot } from "../../lib/allowed";
+import { type BackupField, type BackupForm, backupFields, formOf, specOf, withExclude } from "../../lib/backupForm";
 import { fieldErrors } from "../../lib/fields";
+import { linesOf } from "../../lib/lines";
 import { BackupFields } from "../../ui/BackupFields";
 import { Foreign } from "../../ui/Foreign";
 import { FormEnd, WaitsNote } from "../../ui/FormEnd";
 import { Ordered, useOrdering } from "../../ui/Order";
+import { TryEstimate } from "../../ui/TryEstimate";
 import classes from "./Host.module.css";
 
 interface Props {
@@ -56,6 +60,7 @@ function Form({ host, close, begin, repeated, scripts }: FormProps) {
 	const [form, setForm] = useState(begin);
 	const [own, setOwn] = useState<Partial<Record<BackupField, string>>>({});
 	const order = useOrdering(host.id);
+	const { data: me } = useQuery(meQuery);
 	if (order.data) return <Ordered job={order.data.job} waited={order.data.waited} close={close} />;
 	const refused = fieldErrors<BackupField>(order.error, backupFields);
 	const error = (f: BackupField) => own[f] ?? refused.fields[f];
@@ -96,6 +101,18 @@ function Form({ host, close, begin, repeated, scripts }: FormProps) {
 					error={error}
 					focus
 					dryRun
+					trial={
+						<TryEstimate
+							hosts={[{ ...host, reason: whyNot(host, "estimate", me?.role) }]}
+							spec={() => {
+								const made = specOf(form);
+								setOwn("errors" in made ? made.errors : {});
+								return "spec" in made ? made.spec : undefined;
+							}}
+							exclude={(pattern) => setForm((now) => withExclude(now, pattern))}
+							excludes={linesOf(form.excludes)}
+						/>
+					}
 					paths={
 						repeated ? "Absolute, one a line. As the last backup was asked." : "Absolute, one a line: /etc, /home, /srv"
 					}

@@ -5,7 +5,7 @@ import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import { jobQuery } from "../../api/jobs";
 import { Problem } from "../../api/problem";
-import { isOpen, type Job as JobData } from "../../api/types";
+import { type EstimateSpec, isOpen, type Job as JobData } from "../../api/types";
 import { adviceFor } from "../../lib/advice";
 import { count, counted } from "../../lib/bytes";
 import { duration, exact } from "../../lib/time";
@@ -13,6 +13,7 @@ import { kindWords, reasonOf, sentence } from "../../lib/words";
 import { Ago, useNow } from "../../ui/Ago";
 import { Badge, StateBadge } from "../../ui/Badge";
 import { Copy } from "../../ui/Copy";
+import { EstimateResult } from "../../ui/Estimate";
 import { Foreign } from "../../ui/Foreign";
 import { Card, Page } from "../../ui/Page";
 import { Empty, Failure, Loading } from "../../ui/States";
@@ -121,6 +122,11 @@ export function Job({ id, full, log }: Props) {
 								<Course job={job} />
 							</Card>
 						</div>
+						{job.estimate && (
+							<Card title="What a backup would hold">
+								<EstimateResult estimate={job.estimate} spec={job.spec as EstimateSpec} />
+							</Card>
+						)}
 						{((job.issues?.length ?? 0) > 0 || (job.issues_dropped ?? 0) > 0) && (
 							<Issues issues={job.issues ?? []} dropped={job.issues_dropped ?? 0} />
 						)}

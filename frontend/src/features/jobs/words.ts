@@ -46,6 +46,14 @@ export function asked(job: Pick<Job, "kind" | "spec">): Fact[] {
 			if (Number(s.upload_limit_kib) > 0)
 				facts.push({ label: "Upload", value: `At most ${bytes(Number(s.upload_limit_kib) * 1024)}/s` });
 			break;
+		case "estimate":
+			texts("Folders", s.paths);
+			texts("Left out", s.excludes);
+			flag("Caches", s.exclude_caches, "Folders with a CACHEDIR.TAG are left out");
+			flag("File systems", s.one_file_system, "Stays on the file system of each folder");
+			if (Number(s.exclude_larger_than) > 0)
+				facts.push({ label: "Large files", value: `Those above ${bytes(Number(s.exclude_larger_than))} are left out` });
+			break;
 		case "restore":
 			texts("Snapshot", [s.snapshot_id], true);
 			if (Array.isArray(s.paths) && s.paths.length > 0) texts("Paths", s.paths);
@@ -118,6 +126,10 @@ export function figures(job: Pick<Job, "kind" | "summary" | "exit_code" | "elaps
 				if (s.files_skipped) number("Files skipped", s.files_skipped);
 				if (s.bytes_skipped) size("Skipped", s.bytes_skipped);
 				if (s.restored_to) facts.push({ label: "Restored to", texts: [s.restored_to] });
+				break;
+			case "estimate":
+				size("It would hold", s.total_bytes_processed ?? 0);
+				number("Files", s.total_files_processed ?? 0);
 				break;
 			case "forget":
 				number(`Snapshots removed${would}`, s.snapshots_removed ?? 0);

@@ -17,6 +17,7 @@ import { KeepFields } from "./Keep";
 import { PlanDialog } from "./PlanDialog";
 import classes from "./Policies.module.css";
 import { presets } from "./presets";
+import { Trial } from "./Trial";
 import { Who } from "./Who";
 
 interface Props {
@@ -143,6 +144,7 @@ export function Editor({ policy, draft: first, saved, leave }: Props) {
 							form={form.backup}
 							set={(f, value) => setForm((now) => ({ ...now, backup: { ...now.backup, [f]: value } }))}
 							error={error}
+							trial={<Trial form={form} set={set} />}
 							paths="Absolute, one a line: /etc, /home, /srv. Where a machine lacks one of them, its backup ends with issues."
 						/>
 					)}

@@ -21,6 +21,7 @@ import { Note } from "../../ui/Note";
 import { done } from "../../ui/notify";
 import { Failure, Loading } from "../../ui/States";
 import { Changes } from "./Changes";
+import { PlanKept } from "./PlanKept";
 import classes from "./Policies.module.css";
 import { RetentionTry } from "./Timeline";
 
@@ -247,8 +248,15 @@ function Shown({ plan: p, draft, id }: { plan: Plan; draft: PolicyDraft; id: str
 					</ul>
 				</Part>
 			)}
+			{p.retention &&
+				p.retention.snapshots > 0 &&
+				p.changes.some((c) => c.field.startsWith("keep.") || c.field === "schedule.zone") && (
+					<Part title="What retention would keep">
+						<PlanKept kept={p.retention} />
+					</Part>
+				)}
 			{id && draft.spec.keep && p.changes.some((c) => c.field.startsWith("keep.")) && (
-				<Part title="What retention would remove">
+				<Part title="Snapshot by snapshot, at one machine">
 					<RetentionTry keep={draft.spec.keep} policy={{ id }} />
 				</Part>
 			)}
