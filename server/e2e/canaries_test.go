@@ -291,6 +291,10 @@ func TestCanarySecretsAreNowhere(t *testing.T) {
 			c.add("the password in agent.yaml", "canary-yaml-password-4715", "")
 			c.add("the password of repo_password_command", "canary-command-password-4716", "")
 			c.add("an operator's password", "canary-operator-password-4717", "")
+			c.add("the password of a repository's settings", "canary-setting-password-4718", "")
+			c.add("the storage's password in a repository's settings", hostsSecret, "restic")
+			c.add("the storage's password for maintenance", maintenanceSecret, "restic")
+			c.add("the passphrase of a recovery kit", "canary-kit-passphrase-4721", "")
 			stop, stopped := make(chan struct{}), make(chan struct{})
 			go func() { defer close(stopped); c.watch(stop) }()
 
@@ -365,6 +369,8 @@ func TestCanarySecretsAreNowhere(t *testing.T) {
 			if wrong.Error == nil || wrong.Error.Code != wire.CodeWrongPassword {
 				t.Errorf("a backup with a wrong password: got %s", wrong)
 			}
+			pooled, keeper := c.enroll(s), c.enroll(s)
+			jobs = append(jobs, c.pool(s, pooled, keeper, held)...)
 			for _, id := range append(jobs, slow.ID, wrong.ID) {
 				s.do("GET", "/api/jobs/"+id, nil, nil)
 				s.do("GET", "/api/jobs/"+id+"/log", nil, nil)
@@ -374,7 +380,7 @@ func TestCanarySecretsAreNowhere(t *testing.T) {
 				s.do("GET", path, nil, nil)
 			}
 
-			for _, a := range []*agent{own, command, held} {
+			for _, a := range []*agent{own, command, held, pooled, keeper} {
 				c.abort(a.process, "the agent")
 			}
 			c.abort(s.process, "the server")
@@ -382,14 +388,22 @@ func TestCanarySecretsAreNowhere(t *testing.T) {
 			<-stopped
 			c.dump(s)
 			files := 0
-			for _, a := range []*agent{own, command, held} {
-				files += c.folder(a.dir, a.config, passwordFile)
+			// The owner of that machine allowed it there, and nowhere else.
+			kept := filepath.Join(pooled.data, "schedule-secrets.json")
+			for _, a := range []*agent{own, command, held, pooled, keeper} {
+				files += c.folder(a.dir, a.config, passwordFile, kept)
+			}
+			if b, _ := os.ReadFile(kept); !bytes.Contains(b, []byte("canary-setting-password-4718")) {
+				t.Error("the kept password of due jobs is not where it may be: the looking finds nothing")
 			}
 			c.look("the words of the rest-server", []byte(rest.words()))
 			for _, a := range c.answers {
 				but := ""
-				if a.call == "POST /api/enrollment-tokens" {
-					but = "an enrollment token" // shown once
+				switch a.call { // shown once
+				case "POST /api/enrollment-tokens":
+					but = "an enrollment token"
+				case "POST /api/api-keys":
+					but = "an API key"
 				}
 				c.look("the answer to "+a.call, a.body, but)
 			}
@@ -408,6 +422,82 @@ func TestCanarySecretsAreNowhere(t *testing.T) {
 			t.Logf("%s: %d secrets, %d samples of processes, %d answers, %d files of agents: nowhere", db, len(c.list), c.sampled, len(c.answers), files)
 		})
 	}
+}
+
+// pool sets up a repository of the server's for a machine, with other credentials for the one that maintains it, has
+// policies back up to it and to the held one, and does all that people do with it. It returns the jobs.
+func (c *canaries) pool(s *server, pooled, keeper, held *agent) (jobs []string) {
+	t := c.t
+	store := newStorage(t)
+	for a, guard := range map[*agent]string{pooled: "schedule: {keep_secrets: true}", keeper: "maintenance: {forget: true, prune: true}"} {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(a.config), "guard.yaml"), []byte("version: 1\n"+guard+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		a.start()
+	}
+	source := filepath.Join(pooled.dir, "source")
+	oddTree(t, source)
+	var key struct{ Secret string }
+	s.do("POST", "/api/api-keys", map[string]any{"name": "a program", "role": "operator"}, &key)
+	c.add("an API key", key.Secret, "")
+	asked, err := http.NewRequest("GET", s.url+"/api/hosts", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked.Header.Set("Authorization", "Bearer "+key.Secret)
+	if a, err := s.http.Do(asked); err != nil || a.StatusCode != 200 {
+		t.Errorf("with the API key: %v, %v", a, err)
+	}
+	body := map[string]any{"name": "Off site", "url": "rest:" + store.url + "/store", "password": "canary-setting-password-4718",
+		"env":             map[string]string{"RESTIC_REST_USERNAME": "hosts", "RESTIC_REST_PASSWORD": hostsSecret},
+		"maintenance_env": map[string]string{"RESTIC_REST_USERNAME": "maintenance", "RESTIC_REST_PASSWORD": maintenanceSecret},
+		"append_only":     true, "runner_id": keeper.hostID}
+	var o struct {
+		ID       string
+		Contents []struct {
+			RepositoryID string `json:"repository_id"`
+		}
+	}
+	s.do("POST", "/api/repositories", body, &o)
+	spec := func(host, repository string) map[string]any {
+		return map[string]any{"name": "Of " + host, "spec": map[string]any{"hosts": map[string]any{"ids": []string{host}}, "repository_id": repository,
+			"backup": map[string]any{"paths": []string{source}}, "schedule": map[string]any{"cron": "0 4 1 1 *", "zone": "UTC"}, "keep": map[string]any{"last": 2}}}
+	}
+	var policy, other struct{ ID string }
+	s.do("POST", "/api/policies/plan", spec(pooled.hostID, o.ID), nil)
+	s.do("POST", "/api/policies", spec(pooled.hostID, o.ID), &policy)
+	s.do("POST", "/api/policies", spec(held.hostID, ""), &other) // the password of its repository stays in memory there
+	jobs = append(jobs, s.run(pooled.hostID, wire.KindInit, nil, wire.StateSucceeded).ID)
+	var run struct {
+		Jobs []struct {
+			JobID string `json:"job_id"`
+		}
+	}
+	s.do("POST", "/api/policies/"+policy.ID+"/run", map[string]any{}, &run)
+	jobs = append(jobs, s.reaches(run.Jobs[0].JobID, time.Minute, wire.StateSucceeded).ID,
+		s.run(pooled.hostID, wire.KindEstimate, map[string]any{"paths": []string{filepath.Dir(source)}}, wire.StateSucceeded).ID)
+	eventually(t, 30*time.Second, "what was found there is known", func() error {
+		s.do("GET", "/api/repositories/"+o.ID, nil, &o)
+		if len(o.Contents) != 1 {
+			return fmt.Errorf("got %+v", o.Contents)
+		}
+		return nil
+	})
+	of := map[string]any{"repository_id": o.Contents[0].RepositoryID}
+	s.do("POST", "/api/repositories/"+o.ID+"/adopt", of, nil)
+	var began struct{ Job job }
+	s.do("POST", "/api/repositories/"+o.ID+"/maintain", map[string]any{"repository_id": o.Contents[0].RepositoryID, "kind": wire.KindPrune}, &began)
+	jobs = append(jobs, s.reaches(began.Job.ID, time.Minute, wire.StateSucceeded).ID)
+	s.do("POST", "/api/repositories/"+o.ID+"/kit", map[string]string{"passphrase": "canary-kit-passphrase-4721", "current_password": "canary-operator-password-4717"}, nil)
+	for _, path := range []string{"/api/repositories", "/api/repositories/" + o.ID, "/api/repositories/" + o.ID + "/removals", "/api/policies", "/api/policies/" + policy.ID,
+		"/api/policies/" + policy.ID + "/versions", "/api/ticks", "/api/api-keys", "/api/hosts/" + pooled.hostID, "/api/audit"} {
+		s.do("GET", path, nil, nil)
+	}
+	eventually(t, 30*time.Second, "the machine keeps the password of its due jobs", func() error {
+		_, err := os.Stat(filepath.Join(pooled.data, "schedule-secrets.json"))
+		return err
+	})
+	return jobs
 }
 
 func cookieValue(t *testing.T, cookie string) string {
