@@ -32,6 +32,8 @@ type Schedule struct {
 	spec       cron.SpecSchedule
 	byWall     bool          // the hour is named
 	offset     time.Duration // each due time is that much later
+	windows    []window      // in which runs begin; none: always
+	late       time.Duration // with windows, how long after its due time a run may begin; 0: until the next one is due
 }
 
 const help = "give five fields: minute, hour, day of month, month, day of week, as in 30 2 * * * for every day at 02:30"
