@@ -341,3 +341,25 @@ func TestRemotesOfRcloneAreTheOwnersToName(t *testing.T) {
 		refused(t, narrow, &wire.SnapshotsSpec{}, at(source, "rclone:drive:other"), wire.CodeGuard, "repositories")
 	}
 }
+
+func TestTheStricterOfPolicyAndGuardHolds(t *testing.T) {
+	l := newHost(t).guard("version: 1\nlimits: {download_kib: 300, nice: 10, io_class: low}\n").Limits()
+	for asked, want := range map[int]int{0: 300, 200: 200, 301: 300} {
+		if got := l.Download(asked); got != want {
+			t.Errorf("download for %d: got %d, want %d", asked, got, want)
+		}
+	}
+	for _, c := range []struct {
+		nice      int
+		class     wire.IOClass
+		want      int
+		wantClass wire.IOClass
+	}{{0, "", 10, "low"}, {5, "low", 10, "low"}, {15, "idle", 15, "idle"}} {
+		if nice, class := l.Priority(c.nice, c.class); nice != c.want || class != c.wantClass {
+			t.Errorf("asked for %d and %q: got %d and %q, want %d and %q", c.nice, c.class, nice, class, c.want, c.wantClass)
+		}
+	}
+	if nice, class := (Limits{}).Priority(3, wire.IOClassIdle); nice != 3 || class != wire.IOClassIdle {
+		t.Errorf("without a guard's: got %d and %q, want what was asked for", nice, class)
+	}
+}

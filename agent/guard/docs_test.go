@@ -29,8 +29,8 @@ func TestExampleOfTheDocsIsAGuardThatSaysAllThereIs(t *testing.T) {
 		}
 	}
 	for _, key := range []string{"version", "kinds", "backup", "allow", "deny", "follow_symlinked_roots", "repositories", "schemes",
-		"hosts", "path_prefix", "restore", "mode", "root", "maintenance", "forget", "prune", "keys", "unlock", "limits", "max_runtime", "upload_kib", "schedule", "keep_secrets", "rclone", "remotes",
-		"hooks", "dir"} {
+		"hosts", "path_prefix", "restore", "mode", "root", "maintenance", "forget", "prune", "keys", "unlock", "limits", "max_runtime", "upload_kib", "download_kib", "nice", "io_class",
+		"schedule", "keep_secrets", "rclone", "remotes", "hooks", "dir"} {
 		if !strings.Contains(example, key+":") {
 			t.Errorf("the example lacks %s", key)
 		}

@@ -136,6 +136,10 @@ func (g *Guard) RcloneConfig() string {
 type Limits struct {
 	MaxRuntime time.Duration // 0: none
 	UploadKiB  int           // KiB per second, 0: none
+
+	DownloadKiB int          // KiB per second, 0: none
+	Nice        int          // as nice(1); at least so nice
+	IOClass     wire.IOClass // at least so strict
 }
 
 // Limits are those of guard.yaml.
@@ -154,6 +158,14 @@ func (l Limits) TimeLimit(asked time.Duration) time.Duration {
 
 // Upload is the upload limit of an order within the guard's, in KiB per second; 0 is none.
 func (l Limits) Upload(askedKiB int) int { return int(within(int64(askedKiB), int64(l.UploadKiB))) }
+
+// Download is the download limit of an order within the guard's, in KiB per second; 0 is none.
+func (l Limits) Download(askedKiB int) int { return int(within(int64(askedKiB), int64(l.DownloadKiB))) }
+
+// Priority is how much an order gives way to everything else, within the guard's: the stricter of both.
+func (l Limits) Priority(nice int, class wire.IOClass) (int, wire.IOClass) {
+	return max(nice, l.Nice), l.IOClass.Stricter(class)
+}
 
 // within is the smaller of two bounds, where 0 means no bound.
 func within(a, b int64) int64 {

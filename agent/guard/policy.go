@@ -40,6 +40,10 @@ type file struct {
 	Limits struct {
 		MaxRuntime string `yaml:"max_runtime"`
 		UploadKiB  int    `yaml:"upload_kib"`
+
+		DownloadKiB int    `yaml:"download_kib"`
+		Nice        int    `yaml:"nice"`
+		IOClass     string `yaml:"io_class"`
 	} `yaml:"limits"`
 	Schedule struct {
 		KeepSecrets bool `yaml:"keep_secrets"`
@@ -243,6 +247,17 @@ func (p *policy) readLimits(f *file) error {
 		return errors.New("limits.upload_kib: give 0 (no limit) or KiB per second")
 	}
 	p.limits.UploadKiB = f.Limits.UploadKiB
+	if f.Limits.DownloadKiB < 0 || f.Limits.DownloadKiB > 1<<30 {
+		return errors.New("limits.download_kib: give 0 (no limit) or KiB per second")
+	}
+	if f.Limits.Nice < 0 || f.Limits.Nice > wire.MaxNice {
+		return fmt.Errorf("limits.nice: give 0 (as the agent) to %d (gives way to everything)", wire.MaxNice)
+	}
+	class := wire.IOClass(f.Limits.IOClass)
+	if !class.Known() {
+		return errors.New("limits.io_class: give low or idle, or leave it out for the agent's own")
+	}
+	p.limits.DownloadKiB, p.limits.Nice, p.limits.IOClass = f.Limits.DownloadKiB, f.Limits.Nice, class
 	return nil
 }
 

@@ -30,6 +30,9 @@ func (i *Invocation) backup(a Access, o Order, s *wire.BackupSpec) error {
 	if s.UploadLimitKiB > 0 {
 		i.Args = append(i.Args, flag("limit-upload", strconv.Itoa(s.UploadLimitKiB)))
 	}
+	if s.DownloadLimitKiB > 0 {
+		i.Args = append(i.Args, flag("limit-download", strconv.Itoa(s.DownloadLimitKiB)))
+	}
 	if s.ExcludeLargerThan > 0 {
 		i.Args = append(i.Args, flag("exclude-larger-than", strconv.FormatInt(s.ExcludeLargerThan, 10)))
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -23,6 +24,9 @@ type Order struct {
 	TimeLimit time.Duration
 	// Keys is what FindKeys found, for a rotation of keys alone.
 	Keys *Keys
+	// DownloadKiB bounds what a run of any kind but a backup, which has its own, reads from the repository, in KiB per
+	// second; 0: none.
+	DownloadKiB int
 }
 
 // File is a file that a command line names, as Prepare writes it into the job's folder.
@@ -108,6 +112,9 @@ func Build(a Access, o Order) (Invocation, error) {
 	}
 	if err != nil {
 		return Invocation{}, err
+	}
+	if o.DownloadKiB > 0 && i.Kind != wire.KindBackup {
+		i.Args = slices.Insert(i.Args, 1, flag("limit-download", strconv.Itoa(o.DownloadKiB)))
 	}
 	return i, nil
 }

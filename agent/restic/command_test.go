@@ -21,10 +21,10 @@ import (
 // flagTypes are restic's flags that this package uses, by command: true for those that take a value.
 var flagTypes = map[string]map[string]bool{
 	"backup": {"json": false, "host": true, "tag": true, "exclude-caches": false, "one-file-system": false, "dry-run": false,
-		"limit-upload": true, "exclude-larger-than": true, "exclude-file": true, "files-from-raw": true,
+		"limit-upload": true, "limit-download": true, "exclude-larger-than": true, "exclude-file": true, "files-from-raw": true,
 		"stdin": false, "stdin-filename": true},
-	"restore":   {"json": false, "target": true, "verify": false, "include": true},
-	"check":     {"json": false, "read-data": false, "read-data-subset": true},
+	"restore":   {"json": false, "target": true, "verify": false, "include": true, "limit-download": true},
+	"check":     {"json": false, "read-data": false, "read-data-subset": true, "limit-download": true},
 	"prune":     {"json": false, "max-unused": true, "dry-run": false},
 	"forget":    {"json": false, "dry-run": false},
 	"init":      {"json": false},
@@ -117,7 +117,8 @@ func reread(i Invocation) (wire.Spec, error) {
 	switch p.command {
 	case "backup":
 		s := &wire.BackupSpec{Tags: p.flags["tag"], ExcludeCaches: has("exclude-caches"), OneFileSystem: has("one-file-system"), DryRun: has("dry-run"),
-			UploadLimitKiB: int(number(one("limit-upload"))), ExcludeLargerThan: number(one("exclude-larger-than"))}
+			UploadLimitKiB: int(number(one("limit-upload"))), ExcludeLargerThan: number(one("exclude-larger-than")),
+			DownloadLimitKiB: int(number(one("limit-download")))}
 		if has("stdin") {
 			s.StdinHook, s.StdinName = "dump", one("stdin-filename")
 		} else {
@@ -188,6 +189,7 @@ func holds(t testing.TB, i Invocation, spec wire.Spec) {
 		if i.Stdin != (c.StdinHook != "") {
 			t.Errorf("stdin: got %v for %q", i.Stdin, s.StdinHook)
 		}
+		c.CPUNice, c.IOClass = 0, wire.IOClassOwn // the supervisor's
 		want = &c
 	case *wire.RestoreSpec:
 		c := *s
@@ -232,8 +234,8 @@ func TestEveryKindHasItsCommandLine(t *testing.T) {
 		want []string
 	}{
 		{&wire.BackupSpec{Paths: []string{"/home"}}, []string{"backup", "--json", "--host=web-1", "--files-from-raw=/jobs/1/paths"}},
-		{&wire.BackupSpec{Paths: []string{"/home"}, Excludes: []string{"*.tmp"}, ExcludeCaches: true, OneFileSystem: true, Tags: []string{"a", "b:1"}, DryRun: true, UploadLimitKiB: 5, ExcludeLargerThan: 1 << 40},
-			[]string{"backup", "--json", "--host=web-1", "--tag=a", "--tag=b:1", "--exclude-caches", "--one-file-system", "--dry-run", "--limit-upload=5",
+		{&wire.BackupSpec{Paths: []string{"/home"}, Excludes: []string{"*.tmp"}, ExcludeCaches: true, OneFileSystem: true, Tags: []string{"a", "b:1"}, DryRun: true, UploadLimitKiB: 5, DownloadLimitKiB: 6, CPUNice: 7, IOClass: wire.IOClassLow, ExcludeLargerThan: 1 << 40},
+			[]string{"backup", "--json", "--host=web-1", "--tag=a", "--tag=b:1", "--exclude-caches", "--one-file-system", "--dry-run", "--limit-upload=5", "--limit-download=6",
 				"--exclude-larger-than=1099511627776", "--exclude-file=/jobs/1/excludes", "--files-from-raw=/jobs/1/paths"}},
 		{&wire.RestoreSpec{SnapshotID: id}, []string{"restore", "--json", "--target=/restore/t", "--", id}},
 		{&wire.RestoreSpec{SnapshotID: id, Paths: []string{"/a b", "/--x"}, Verify: true}, []string{"restore", "--json", "--target=/restore/t", "--verify", "--include=/a b", "--include=/--x", "--", id}},
@@ -351,5 +353,24 @@ func TestPrepareFindsWhatIsMissing(t *testing.T) {
 	i.Files[0].Name = "../escape"
 	if err := i.Prepare(); err == nil {
 		t.Error("a file outside the folder: want an error")
+	}
+}
+
+func TestTheGuardsDownloadLimitHoldsForEveryKind(t *testing.T) {
+	id := strings.Repeat("ab", 32)
+	for _, c := range []struct {
+		spec wire.Spec
+		want []string
+	}{
+		{&wire.RestoreSpec{SnapshotID: id}, []string{"restore", "--limit-download=9", "--json", "--target=/restore/t", "--", id}},
+		{&wire.CheckSpec{ReadData: true}, []string{"check", "--limit-download=9", "--json", "--read-data"}},
+		{&wire.BackupSpec{Paths: []string{"/home"}, DownloadLimitKiB: 4}, []string{"backup", "--json", "--host=web-1", "--limit-download=4", "--files-from-raw=/jobs/1/paths"}},
+	} {
+		o := plainOrder(c.spec)
+		o.DownloadKiB = 9
+		i, err := Build(plainAccess(), o)
+		if err != nil || !slices.Equal(i.Args, c.want) {
+			t.Errorf("got %q, %v, want %q", i.Args, err, c.want)
+		}
 	}
 }

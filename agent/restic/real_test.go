@@ -193,7 +193,7 @@ func TestRealResticTakesEveryCommandLine(t *testing.T) {
 			spec := &wire.BackupSpec{
 				Paths: []string{filepath.Join(src, "a"), odd}, Tags: []string{"job:1", "x.y"},
 				Excludes: []string{"$RECYCLE.BIN", "[#]hash", "--exclude=/"}, ExcludeCaches: true, OneFileSystem: true,
-				UploadLimitKiB: 1 << 20, ExcludeLargerThan: 4096,
+				UploadLimitKiB: 1 << 20, DownloadLimitKiB: 1 << 20, ExcludeLargerThan: 4096,
 			}
 			dry := *spec
 			dry.DryRun = true

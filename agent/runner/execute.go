@@ -445,8 +445,8 @@ func (j *job) launch(ctx context.Context, a Launch) Event {
 	j.mu.Lock()
 	j.record.StartedAt = j.now().UTC()
 	j.mu.Unlock()
-	order := supervise.Order{StateDir: j.c.Paths.State, JobID: j.id, Nonce: a.Nonce, Run: p.run, Proof: p.proof, Log: j.logLimits(), Grace: j.t.Grace, UnlockLimit: j.t.Unlock,
-		Hooks: p.hooks}
+	order := supervise.Order{StateDir: j.c.Paths.State, JobID: j.id, Nonce: a.Nonce, Run: p.run, Nice: p.nice, IOClass: p.class, Proof: p.proof, Log: j.logLimits(),
+		Grace: j.t.Grace, UnlockLimit: j.t.Unlock, Hooks: p.hooks}
 	if !p.alone && j.mayUnlock(p.access, p.source) {
 		order.Unlock = &p.access
 	}

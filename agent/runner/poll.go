@@ -187,8 +187,8 @@ func (p *poller) introduction(ctx context.Context) wire.HelloRequest {
 	p.status.restic(facts.ResticVersion)
 	h := wire.HelloRequest{BootID: p.boot.ID, BootNumber: p.boot.Number, Seq: p.seq, ProtocolVersion: wire.ProtocolVersion,
 		AgentVersion: p.c.Version, ResticVersion: facts.ResticVersion, Facts: facts, Guard: p.c.Guard.Report(),
-		Features: []string{wire.FeatureSchedule, wire.FeatureTarget, wire.FeatureInitIfMissing, wire.FeatureHooks, wire.FeatureEstimate}, Hooks: p.c.Guard.Hooks(),
-		Kinds: []wire.Kind{}, Repositories: []wire.RepositoryReport{}, Jobs: []wire.JobReport{}}
+		Features: []string{wire.FeatureSchedule, wire.FeatureTarget, wire.FeatureInitIfMissing, wire.FeatureHooks, wire.FeatureEstimate, wire.FeatureWindows, wire.FeatureLimits},
+		Hooks:    p.c.Guard.Hooks(), Kinds: []wire.Kind{}, Repositories: []wire.RepositoryReport{}, Jobs: []wire.JobReport{}}
 	for _, k := range wire.Kinds {
 		h.Kinds = append(h.Kinds, k.Kind)
 	}

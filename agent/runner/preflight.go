@@ -27,6 +27,9 @@ type plan struct {
 	// ifMissing: an init that finds a repository is good.
 	ifMissing bool
 	alone     bool // there is no repository: access and source are empty
+	// nice and class are how much restic gives way.
+	nice  int
+	class wire.IOClass
 }
 
 // minFree is what must be free below the state folder before a job starts, in bytes: its log, result and
@@ -270,16 +273,20 @@ func (j *job) order(spec wire.Spec) restic.Order {
 	j.mu.Lock()
 	seconds := j.record.Offer.TimeLimitSeconds
 	j.mu.Unlock()
-	return restic.Order{Spec: spec, JobDir: j.folder.Dir(), TimeLimit: j.c.Guard.Limits().TimeLimit(time.Duration(seconds) * time.Second)}
+	limits := j.c.Guard.Limits()
+	return restic.Order{Spec: spec, JobDir: j.folder.Dir(), TimeLimit: limits.TimeLimit(time.Duration(seconds) * time.Second), DownloadKiB: limits.DownloadKiB}
 }
 
 // command is the job's command line, within the guard's limits.
 func (j *job) command(ctx context.Context, access restic.Access, spec wire.Spec, p *plan) (restic.Invocation, error) {
-	order := j.order(spec)
+	order, limits := j.order(spec), j.c.Guard.Limits()
+	p.nice, p.class = limits.Priority(0, wire.IOClassOwn)
 	switch s := spec.(type) {
 	case *wire.BackupSpec:
 		own := *s
-		own.UploadLimitKiB = j.c.Guard.Limits().Upload(s.UploadLimitKiB)
+		own.UploadLimitKiB = limits.Upload(s.UploadLimitKiB)
+		own.DownloadLimitKiB = limits.Download(s.DownloadLimitKiB)
+		p.nice, p.class = limits.Priority(s.CPUNice, s.IOClass)
 		own.Excludes = append(slices.Clone(s.Excludes), excludesFor(s.Paths, j.c.Guard.Denied())...)
 		order.Spec = &own
 		var err error

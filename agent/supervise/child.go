@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
 
 	"restic-manager/agent/spool"
+	"restic-manager/shared/wire"
 )
 
 // The child says on an inherited file why it did not become restic, or a hook: a word and text. The file closes
@@ -19,6 +21,8 @@ const (
 	childGroup    = "group"
 	childExec     = "exec"
 	childMissing  = "missing"
+	// childNote is no failure: what follows on its line is for the log.
+	childNote = "note"
 )
 
 // How a child comes to be what it becomes.
@@ -40,7 +44,7 @@ func (s *supervisor) become(cmd *exec.Cmd, mode string, group int) (says *os.Fil
 	}
 	argv := cmd.Args
 	child := self(append([]string{ChildSubcommand, s.order.StateDir, s.order.JobID, strconv.Itoa(os.Getpid()),
-		strconv.Itoa(3 + len(cmd.ExtraFiles)), mode, cmd.Path}, argv...)...)
+		strconv.Itoa(3 + len(cmd.ExtraFiles)), mode, strconv.Itoa(s.order.Nice), string(s.order.IOClass), cmd.Path}, argv...)...)
 	cmd.Path, cmd.Args, cmd.Err = child.Path, child.Args, nil
 	cmd.ExtraFiles = append(cmd.ExtraFiles, saysW, s.shared.File())
 	if cmd.SysProcAttr == nil {
@@ -52,13 +56,14 @@ func (s *supervisor) become(cmd *exec.Cmd, mode string, group int) (says *os.Fil
 
 // becomeProgram records the process group and becomes restic, or a hook. Its environment is that one's already.
 func becomeProgram(args []string) int {
-	if len(args) < 7 {
+	if len(args) < 9 {
 		fmt.Fprintln(os.Stderr, "this command is for the agent's own use")
 		return 2
 	}
 	parent, err1 := strconv.Atoi(args[2])
 	fd, err2 := strconv.Atoi(args[3])
-	if err1 != nil || err2 != nil {
+	nice, err3 := strconv.Atoi(args[5])
+	if err1 != nil || err2 != nil || err3 != nil {
 		return 2
 	}
 	says := os.NewFile(uintptr(fd), "says")
@@ -68,7 +73,12 @@ func becomeProgram(args []string) int {
 		fmt.Fprintf(says, "%s %v", word, err)
 		return 1
 	}
-	err := syscall.Exec(args[5], args[6:], os.Environ())
+	// Priorities are a thread's, and the program gets those of the one that becomes it.
+	runtime.LockOSThread()
+	for _, err := range giveWay(nice, wire.IOClass(args[6])) {
+		fmt.Fprintf(says, "%s %v\n", childNote, err)
+	}
+	err := syscall.Exec(args[7], args[8:], os.Environ())
 	word := childExec
 	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.ENOEXEC) || errors.Is(err, syscall.ENOTDIR) {
 		word = childMissing

@@ -27,6 +27,9 @@ type Order struct {
 	Proof *restic.Proof `json:"proof,omitempty"`
 	// Existing, where not nil, is opened after an init that found a repository: one that it opens is good.
 	Existing *restic.Access `json:"existing,omitempty"`
+	// Nice is as nice(1) at least, IOClass the I/O class at least, of restic and what it starts.
+	Nice    int          `json:"nice,omitempty"`
+	IOClass wire.IOClass `json:"io_class,omitempty"`
 	// Log bounds the log; zero values are the defaults.
 	Log spool.LogLimits `json:"log"`
 	// Grace is how long restic has from SIGINT to SIGKILL; 0: wire.CancelGrace.

@@ -207,6 +207,15 @@ func (r *run) start(c *child, mode string, read func(wire.Stream, *os.File)) err
 		defer says.Close()
 		b, _ := io.ReadAll(io.LimitReader(says, 4<<10))
 		c.says = string(b)
+		for { // what is for the log comes first
+			line, rest, _ := strings.Cut(c.says, "\n")
+			text, noted := strings.CutPrefix(line, childNote+" ")
+			if !noted {
+				return
+			}
+			r.note("%s", text)
+			c.says = rest
+		}
 	}()
 	go c.drain(read)
 	go func() {

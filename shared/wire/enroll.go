@@ -41,7 +41,30 @@ type Facts struct {
 	ResticPath    string `json:"restic_path"`    //
 	TimeZone      string `json:"time_zone"`      // IANA name or offset
 	RestoreRoot   string `json:"restore_root"`   // the folder below which restores may make new folders
+
+	Power   Power   `json:"power,omitempty"`   // empty: the agent does not look
+	Metered Metered `json:"metered,omitempty"` // empty: the agent does not look
 }
+
+// Power is what a machine runs on, as far as it can be told.
+type Power string
+
+// Powers.
+const (
+	PowerMains   Power = "mains"
+	PowerBattery Power = "battery"
+	PowerUnknown Power = "unknown" // counts as mains
+)
+
+// Metered is whether a machine's connection is one that is paid by what goes through it, as far as it can be told.
+type Metered string
+
+// Answers to whether it is metered.
+const (
+	MeteredYes     Metered = "yes"
+	MeteredNo      Metered = "no"
+	MeteredUnknown Metered = "unknown" // counts as no
+)
 
 // GuardReport tells what the host's owner allows, so that the server can grey out the rest. The agent
 // decides all the same.
@@ -90,7 +113,8 @@ type HelloRequest struct {
 	ResticVersion   string `json:"restic_version,omitempty"`
 	Facts           Facts  `json:"facts"`
 	Kinds           []Kind `json:"kinds"`
-	// Features are what the agent can do beside its kinds: FeatureSchedule, FeatureTarget, FeatureInitIfMissing, FeatureHooks, FeatureEstimate.
+	// Features are what the agent can do beside its kinds: FeatureSchedule, FeatureTarget, FeatureInitIfMissing, FeatureHooks,
+	// FeatureEstimate, FeatureWindows, FeatureLimits.
 	Features []string `json:"features,omitempty"`
 	// Hooks are the names of those that the host offers: allowed by its guard, and fit to be run.
 	Hooks        []string           `json:"hooks,omitempty"`

@@ -19,6 +19,23 @@ const FeatureInitIfMissing = "init_if_missing"
 // order for one about its own repository: it gets none.
 const FeatureTarget = "target"
 
+// FeatureWindows in HelloRequest.Features says that the agent keeps the windows and conditions of its policies. A policy
+// that has some does not run at a host that keeps the schedule without it.
+const FeatureWindows = "windows"
+
+// FeatureLimits in HelloRequest.Features says that the agent knows BackupSpec's DownloadLimitKiB, CPUNice and IOClass.
+// Another one refuses a spec that holds them.
+const FeatureLimits = "limits"
+
+// Window is when a run may begin, by the wall's clock in the policy's zone: from From up to and without To, of the next
+// day where To is not later; see the module schedule.
+type Window struct {
+	Days      []string `json:"days,omitempty" maxItems:"7" enum:"mon,tue,wed,thu,fri,sat,sun" doc:"On which it opens; none: every day"`
+	From      string   `json:"from" maxLength:"5" doc:"As in 22:00"`
+	To        string   `json:"to" maxLength:"5" doc:"Not later than from: of the next day; 24:00 is midnight"`
+	StopAtEnd bool     `json:"stop_at_end,omitempty" doc:"A run that still goes when it closes is stopped"`
+}
+
 // Schedule is what a host is to do by itself: the policies that apply to it, each with its due times. It rides on
 // Configure and is kept on the agent's disk, but for Secrets: they are kept in memory alone, unless the host's guard
 // allows the disk.
@@ -48,6 +65,11 @@ type ScheduledPolicy struct {
 	// NoCatchUp: what was due while the machine was off is missed. Else the last of it is run once.
 	NoCatchUp        bool  `json:"no_catch_up,omitempty"`
 	TimeLimitSeconds int64 `json:"time_limit_seconds"`
+	// Windows are when a run may begin; none: always. SkipOnBattery and SkipOnMetered: not while the host is so. They
+	// are for agents with FeatureWindows.
+	Windows       []Window `json:"windows,omitempty"`
+	SkipOnBattery bool     `json:"skip_on_battery,omitempty"`
+	SkipOnMetered bool     `json:"skip_on_metered,omitempty"`
 	// AccountedUntil: due times up to it have their outcome at the server.
 	AccountedUntil time.Time `json:"accounted_until"`
 }
@@ -60,7 +82,7 @@ const (
 	OutcomeRun       Outcome = "run"       // a job of its own, the one of TickJobID
 	OutcomeCoalesced Outcome = "coalesced" // another job of the policy, not begun yet, stands for it
 	OutcomeMissed    Outcome = "missed"    // nothing ran: the machine or its agent was off, or nobody could open the repository
-	OutcomeSkipped   Outcome = "skipped"   // nothing ran by the policy's own rules: too late after the due time
+	OutcomeSkipped   Outcome = "skipped"   // nothing ran by the policy's own rules: too late, outside its windows, on battery, metered
 )
 
 // Tick is one due time of a policy at this host. Outcome empty asks the server to have it run: it queues the job, or
@@ -89,10 +111,12 @@ type TicksReply struct {
 }
 
 // TickAnswer is what became of one tick. Unassigned: the policy does not apply to the host any more, nothing was kept.
+// Later: nothing was kept either, for its windows are closed; the due time stays open.
 type TickAnswer struct {
 	Outcome    Outcome `json:"outcome,omitempty"`
 	JobID      string  `json:"job_id,omitempty"`
 	Unassigned bool    `json:"unassigned,omitempty"`
+	Later      bool    `json:"later,omitempty"`
 }
 
 // AdoptRequest reports a scheduled job that the agent began by itself because the server was away. The lease is in

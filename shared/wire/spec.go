@@ -43,6 +43,45 @@ type BackupSpec struct {
 	// StdinHook writes what is backed up, in place of Paths, as the file StdinName of the snapshot.
 	StdinHook string `json:"stdin_hook,omitempty" doc:"Name of the script whose output is backed up, in place of paths"`
 	StdinName string `json:"stdin_name,omitempty" doc:"The file's name in the snapshot"`
+
+	// For agents with FeatureLimits.
+	DownloadLimitKiB int     `json:"download_limit_kib,omitempty"` // per second, 0: none
+	CPUNice          int     `json:"cpu_nice,omitempty"`           // as nice(1), 0: the agent's own
+	IOClass          IOClass `json:"io_class,omitempty"`           // empty: the agent's own
+}
+
+// IOClass is how restic's reading and writing of this host's disks gives way to that of others; see ioprio_set(2).
+type IOClass string
+
+// Classes from the least strict on.
+const (
+	IOClassOwn  IOClass = ""     // as the agent's
+	IOClassLow  IOClass = "low"  // best effort, the last of its levels
+	IOClassIdle IOClass = "idle" // only when nobody else reads or writes
+)
+
+// Stricter is the one of two classes that gives way more.
+func (c IOClass) Stricter(other IOClass) IOClass {
+	if ioClasses[other] > ioClasses[c] {
+		return other
+	}
+	return c
+}
+
+var ioClasses = map[IOClass]int{IOClassOwn: 0, IOClassLow: 1, IOClassIdle: 2}
+
+// Known reports whether it is a class.
+func (c IOClass) Known() bool {
+	_, known := ioClasses[c]
+	return known
+}
+
+// MaxNice is the nicest that a process can be.
+const MaxNice = 19
+
+// Limited reports whether the backup needs an agent with FeatureLimits.
+func (s *BackupSpec) Limited() bool {
+	return s.DownloadLimitKiB != 0 || s.CPUNice != 0 || s.IOClass != IOClassOwn
 }
 
 // RestoreSpec restores one snapshot, or chosen paths of it, into a new folder below the host's restore
@@ -227,6 +266,18 @@ func (s *BackupSpec) Validate() error {
 	}
 	if s.ExcludeLargerThan < 0 {
 		return errors.New("exclude_larger_than: give 0 (no limit) or a number of bytes")
+	}
+	return s.checkLimits()
+}
+
+func (s *BackupSpec) checkLimits() error {
+	switch {
+	case s.DownloadLimitKiB < 0 || s.DownloadLimitKiB > 1<<30:
+		return errors.New("download_limit_kib: give 0 (no limit) or KiB per second, 1073741824 at most")
+	case s.CPUNice < 0 || s.CPUNice > MaxNice:
+		return fmt.Errorf("cpu_nice: give 0 (as the agent) to %d (gives way to everything)", MaxNice)
+	case !s.IOClass.Known():
+		return fmt.Errorf("io_class: %.20q is none of low, idle; leave it out for the agent's own", s.IOClass)
 	}
 	return nil
 }

@@ -36,6 +36,7 @@ func TestSpecsThatMayRun(t *testing.T) {
 			"[a-z]?", `\*`, "~x"}},
 		"tags":                    &BackupSpec{Paths: []string{"/"}, Tags: []string{"a", "job:1", "x.y_z@h+1-2", long(128)}},
 		"limits":                  &BackupSpec{Paths: []string{"/"}, UploadLimitKiB: 1 << 30, ExcludeLargerThan: 1 << 62},
+		"limits of newer agents":  &BackupSpec{Paths: []string{"/"}, DownloadLimitKiB: 1 << 30, CPUNice: 19, IOClass: IOClassIdle},
 		"restore of all":          &RestoreSpec{SnapshotID: anID},
 		"restore of paths":        &RestoreSpec{SnapshotID: anID, Paths: []string{"/a b", "/--x"}, Target: "tuesday.1", Verify: true},
 		"check":                   &CheckSpec{},
@@ -77,6 +78,8 @@ func TestSpecsThatAreRefusedNameTheField(t *testing.T) {
 		{"tags", backup(func(s *BackupSpec) { s.Tags = []string{"a,b"} })}, {"tags", backup(func(s *BackupSpec) { s.Tags = []string{"-x"} })},
 		{"tags", backup(func(s *BackupSpec) { s.Tags = []string{""} })}, {"tags", backup(func(s *BackupSpec) { s.Tags = []string{"a\n"} })},
 		{"tags", backup(func(s *BackupSpec) { s.Tags = []string{long(129)} })}, {"tags", backup(func(s *BackupSpec) { s.Tags = numbered(51, "t%d") })},
+		{"download_limit_kib", backup(func(s *BackupSpec) { s.DownloadLimitKiB = -1 })}, {"download_limit_kib", backup(func(s *BackupSpec) { s.DownloadLimitKiB = 1<<30 + 1 })},
+		{"cpu_nice", backup(func(s *BackupSpec) { s.CPUNice = -1 })}, {"cpu_nice", backup(func(s *BackupSpec) { s.CPUNice = 20 })}, {"io_class", backup(func(s *BackupSpec) { s.IOClass = "realtime" })},
 		{"upload_limit_kib", backup(func(s *BackupSpec) { s.UploadLimitKiB = -1 })}, {"upload_limit_kib", backup(func(s *BackupSpec) { s.UploadLimitKiB = 1<<30 + 1 })},
 		{"exclude_larger_than", backup(func(s *BackupSpec) { s.ExcludeLargerThan = -1 })},
 		{"snapshot_id", &RestoreSpec{}}, {"snapshot_id", &RestoreSpec{SnapshotID: "latest"}}, {"snapshot_id", &RestoreSpec{SnapshotID: anID[:8]}},
@@ -261,4 +264,12 @@ func FuzzJobSpecDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestTheStricterOfTwoClassesHolds(t *testing.T) {
+	for _, c := range []struct{ a, b, want IOClass }{{"", "", ""}, {"", "low", "low"}, {"low", "", "low"}, {"idle", "low", "idle"}, {"low", "idle", "idle"}} {
+		if got := c.a.Stricter(c.b); got != c.want {
+			t.Errorf("of %q and %q: got %q, want %q", c.a, c.b, got, c.want)
+		}
+	}
 }

@@ -96,7 +96,8 @@ func Generate(r *rand.Rand, canary string) wire.Spec {
 		return &wire.BackupSpec{StdinHook: tag(), StdinName: tag(), HooksBefore: list(tag), HooksAfter: list(tag), HookTimeLimitSeconds: int64(r.IntN(100) - 2), Tags: list(tag)}
 	case 0, 1, 2, 3:
 		return &wire.BackupSpec{Paths: append(list(file), file()), Excludes: list(text), ExcludeCaches: r.IntN(2) == 0, OneFileSystem: r.IntN(2) == 0, Tags: list(tag), DryRun: r.IntN(2) == 0,
-			UploadLimitKiB: r.IntN(100) - 2, ExcludeLargerThan: int64(r.IntN(100) - 2)}
+			UploadLimitKiB: r.IntN(100) - 2, ExcludeLargerThan: int64(r.IntN(100) - 2),
+			DownloadLimitKiB: r.IntN(100) - 2, CPUNice: r.IntN(23) - 2, IOClass: wire.IOClass([]string{"", "low", "idle", "x"}[r.IntN(4)])}
 	case 4, 5:
 		return &wire.RestoreSpec{SnapshotID: id(), Paths: list(file), Target: tag(), Verify: r.IntN(2) == 0}
 	case 6:
