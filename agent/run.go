@@ -68,7 +68,7 @@ func (r *runCommand) Run(ctx context.Context, c console) error {
 		log.Error("the guard refuses everything until it is mended", "reason", broken)
 	}
 	err = runner.Run(ctx, runner.Config{Client: connection, Guard: rules, Settings: settings, Paths: paths, Version: agentVersion(), Facts: facts.Collect,
-		Booted: facts.Booted(time.Now()), Logger: log, ExitOnFatal: r.ExitOnFatal, Ready: n.ready, Alive: n.alive, Status: n.status})
+		Conditions: facts.Conditions, Booted: facts.Booted(time.Now()), Logger: log, ExitOnFatal: r.ExitOnFatal, Ready: n.ready, Alive: n.alive, Status: n.status})
 	switch {
 	case errors.Is(err, runner.ErrProtocolTooOld):
 		return fail(exitProtocol, err)

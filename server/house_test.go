@@ -64,6 +64,7 @@ var libraries = map[string][]string{
 	"filippo.io/age":                        {"server/vault"},
 	"github.com/hashicorp/go-retryablehttp": {"agent/client"},
 	"github.com/pelletier/go-toml":          {"server/foreign"},
+	"github.com/godbus/dbus":                {"agent/facts"},
 }
 
 func TestWhoMayImportWhom(t *testing.T) {

@@ -16,6 +16,11 @@ type Times interface {
 	Between(from, to time.Time, limit int) []time.Time
 	// Next is the first due time after a time; false: there is none.
 	Next(after time.Time) (time.Time, bool)
+	// MayBegin is the first moment from now on at which the run of a due time may begin by the policy's windows; false:
+	// none.
+	MayBegin(due, now time.Time) (time.Time, bool)
+	// Stops is when a run that begins then is to have ended by them; false: nothing ends it.
+	Stops(at time.Time) (time.Time, bool)
 }
 
 // Book is all that the rules know of the schedule: schedule.json. It holds no secret.
@@ -62,6 +67,14 @@ type Due struct {
 	Begun bool `json:"begun,omitempty"`
 	// Seen is when this process first saw it. Not kept.
 	Seen time.Time `json:"-"`
+
+	// Held is which rule of the policy's own keeps it from beginning, for people; empty: none does. Free is when the
+	// last one let it go.
+	Held string    `json:"held,omitempty"`
+	Free time.Time `json:"free,omitzero"`
+	// NotBefore is when a held one is looked at again; Later, that the server held it. Not kept.
+	NotBefore time.Time `json:"-"`
+	Later     bool      `json:"-"`
 }
 
 // Last is an outcome that the server gave or took.
@@ -132,6 +145,7 @@ func (b Book) Configured(config string, s wire.Schedule, f Facts, times func(wir
 			}
 			p.Until, p.Open, p.Last = latest(known.Until, p.Until), known.Open, known.Last
 			p.Open = slices.DeleteFunc(p.Open, func(d Due) bool { return !d.Begun && !d.At.After(told.AccountedUntil) })
+			p.lookAgain()
 		}
 		b.Policies = append(b.Policies, p)
 	}
@@ -149,7 +163,7 @@ func latest(a, b time.Time) time.Time {
 }
 
 // Answered takes the server's answers to ticks, each in its place. Whatever became of a due time, it is not open any
-// more. One that is unassigned is forgotten, not its policy: the next schedule leaves that out where it went.
+// more, but for one that is to be asked for later. One that is unassigned is forgotten, not its policy: the next schedule leaves that out where it went.
 func (b Book) Answered(ticks []wire.Tick, answers []wire.TickAnswer) Book {
 	b = b.clone()
 	for i, t := range ticks {
@@ -157,7 +171,14 @@ func (b Book) Answered(ticks []wire.Tick, answers []wire.TickAnswer) Book {
 		if p == nil || i >= len(answers) {
 			continue
 		}
-		if n := p.find(t.DueAt); n >= 0 {
+		n := p.find(t.DueAt)
+		if answers[i].Later {
+			if n >= 0 {
+				p.Open[n].Later = true
+			}
+			continue
+		}
+		if n >= 0 {
 			p.Open = slices.Delete(p.Open, n, n+1)
 		}
 		if answers[i].Unassigned {

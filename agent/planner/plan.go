@@ -44,6 +44,8 @@ type Facts struct {
 	Busy map[wire.Lane]bool
 	// Local are the ids of the jobs begun here that the server has not adopted yet.
 	Local map[string]bool
+	// OnBattery and Metered are what is known of this host where Book.Judges asks for it; what is not known is false.
+	OnBattery, Metered bool
 }
 
 func (f Facts) wait() time.Duration { return cmp.Or(f.Wait, LocalAfter) }
@@ -158,13 +160,21 @@ func (p *Policy) decide(f Facts) (changed bool) {
 		}
 		late := f.Now.Sub(d.At)
 		switch {
+		case i != last && d.Held != "":
+			d.Outcome, d.Why = wire.OutcomeSkipped, d.Held+", until the next one was due"
 		case i != last:
 			d.Outcome, d.Why = wire.OutcomeMissed, p.whyMissed(*d, f)
-		case p.NoCatchUp && late > f.wait()+catchUpAfter:
+		case p.NoCatchUp && d.Held == "" && f.Now.Sub(latest(d.At, d.Free)) > f.wait()+catchUpAfter:
 			d.Outcome, d.Why = wire.OutcomeMissed, p.whyMissed(*d, f)+"; the policy does not catch up"
 		case p.LateSeconds > 0 && late > time.Duration(p.LateSeconds)*time.Second:
 			d.Outcome, d.Why = wire.OutcomeSkipped, fmt.Sprintf("%s; it may begin at most %s after it is due", p.whyMissed(*d, f), time.Duration(p.LateSeconds)*time.Second)
 		default:
+			was := d.Held
+			if why := p.hold(d, f); why != "" {
+				d.Outcome, d.Why = wire.OutcomeSkipped, why
+				break
+			}
+			changed = changed || d.Held != was
 			continue
 		}
 		if len(d.Why) > wire.MaxWhy {
@@ -197,6 +207,8 @@ func (p *Policy) last(f Facts) int {
 
 func (p *Policy) whyMissed(d Due, f Facts) string {
 	switch {
+	case d.Held != "":
+		return d.Held
 	case d.Why != "":
 		return d.Why
 	case f.Shut != "":
@@ -223,7 +235,7 @@ func (b *Book) begins(f Facts) []Begin {
 		taken[lane] = true
 		d := &p.Open[p.last(f)]
 		d.Begun = true
-		out = append(out, Begin{Policy: p.ScheduledPolicy, DueAt: d.At})
+		out = append(out, Begin{Policy: p.bounded(f.Now), DueAt: d.At})
 	}
 	return out
 }
@@ -236,7 +248,7 @@ func (p *Policy) lane() wire.Lane {
 // localAt is when the last due time may begin here.
 func (p *Policy) localAt(f Facts) (time.Time, bool) {
 	n := p.last(f)
-	if n < 0 || p.Open[n].Begun {
+	if n < 0 || p.Open[n].Begun || p.Open[n].Held != "" {
 		return time.Time{}, false
 	}
 	return latest(latest(p.waitedSince(n, f).Add(f.wait()), p.Open[n].At), p.NotBefore), true
@@ -246,8 +258,8 @@ func (p *Policy) localAt(f Facts) (time.Time, bool) {
 // is when the oldest one came up that was let go for it: else a policy that is due more often than every two minutes
 // would wait for ever, each due time for its own.
 func (p *Policy) waitedSince(n int, f Facts) time.Time {
-	since := latest(p.Open[n].At, p.Open[n].Seen)
-	for n--; n >= 0 && !f.Answers && !p.Open[n].Begun; n-- {
+	since := latest(latest(p.Open[n].At, p.Open[n].Seen), p.Open[n].Free)
+	for n--; n >= 0 && !f.Answers && !p.Open[n].Begun && p.Open[n].Held == ""; n-- {
 		if t := latest(p.Open[n].At, p.Open[n].Seen); t.Before(since) {
 			since = t
 		}
@@ -266,7 +278,7 @@ func (b *Book) ticks(f Facts) []wire.Tick {
 	for i := range b.Policies {
 		p := &b.Policies[i]
 		for _, d := range p.Open {
-			if len(out) >= room || f.Local[wire.TickJobID(p.ID, f.Host, d.At)] {
+			if len(out) >= room || d.waits() || f.Local[wire.TickJobID(p.ID, f.Host, d.At)] {
 				break
 			}
 			t := wire.Tick{PolicyID: p.ID, DueAt: d.At, Outcome: d.Outcome}
@@ -299,6 +311,9 @@ func (b *Book) wake(f Facts, telling bool) time.Time {
 		}
 		if at, ok := p.localAt(f); ok {
 			sooner(at)
+		}
+		if n := p.last(f); n >= 0 {
+			sooner(p.Open[n].NotBefore)
 		}
 	}
 	if open && !telling {

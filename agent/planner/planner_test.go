@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"restic-manager/schedule"
 	"restic-manager/shared/wire"
 )
 
@@ -30,10 +31,17 @@ func (e every) Next(after time.Time) (time.Time, bool) {
 	return after.Truncate(time.Duration(e)).Add(time.Duration(e)).UTC(), true
 }
 
-// timesOf reads a policy's cron as a Go duration.
+func (e every) MayBegin(_, now time.Time) (time.Time, bool) { return now, true }
+
+func (e every) Stops(time.Time) (time.Time, bool) { return time.Time{}, false }
+
+// timesOf reads a policy's cron as a Go duration, where it is one.
 func timesOf(p wire.ScheduledPolicy) (Times, error) {
 	d, err := time.ParseDuration(p.Cron)
-	return every(d), err
+	if err != nil {
+		return TimesOf(p, host)
+	}
+	return every(d), nil
 }
 
 const host = "018f0000-0000-7000-8000-00000000000a"
@@ -565,6 +573,177 @@ func TestATextThatIsTooLongIsCutBetweenCharacters(t *testing.T) {
 	}
 }
 
+// nightly is due at each hour, and may begin between 22 and 2 o'clock, or at noon for 20 minutes.
+func nightly(p *wire.ScheduledPolicy) {
+	p.Cron = "30 * * * *"
+	p.Windows = []wire.Window{{From: "22:00", To: "02:00", StopAtEnd: true}, {From: "12:45", To: "13:05"}}
+}
+
+func TestADueTimeOutsideOfItsWindowsWaitsOrIsSkipped(t *testing.T) {
+	r := newRig(t, nightly, func(p *wire.ScheduledPolicy) { p.AccountedUntil = hours(10.6) })
+	r.expect(hours(11.5), "skipped 11:30")
+	if got := r.why(0); got != "outside its windows" {
+		t.Errorf("why: got %q", got)
+	}
+	r.answer(wire.OutcomeSkipped, hours(11.5))
+	r.expect(hours(12.5), "") // 12:45 comes before 13:30
+	if got := r.b.Policies[0].Open[0]; got.Held != "outside its windows" || !got.NotBefore.Equal(hours(12.75)) {
+		t.Errorf("held: got %+v, want it to wait for 12:45", got)
+	}
+	if _, _, wake := Plan(r.b, r.f); !wake.Equal(hours(12.75)) {
+		t.Errorf("woken: got %s, want at the opening", wake)
+	}
+	r.expect(hours(12.7), "")
+	r.expect(hours(12.75), "ask 12:30")
+}
+
+func TestTheWaitForTheServerBeginsWithTheWindow(t *testing.T) {
+	r := newRig(t, nightly, func(p *wire.ScheduledPolicy) { p.AccountedUntil = hours(11.6) })
+	r.f.Answers = false
+	r.expect(hours(12.5), "")
+	r.expect(hours(12.75), "")
+	r.expect(hours(12.75).Add(LocalAfter-time.Second), "")
+	r.expect(hours(12.75).Add(LocalAfter), "begin 12:30")
+}
+
+func TestAWindowThatClosedBeforeTheServerAnsweredHoldsAgain(t *testing.T) {
+	r := newRig(t, nightly, func(p *wire.ScheduledPolicy) { p.Cron, p.AccountedUntil = "30 12 * * *", hours(11.6) })
+	r.f.Answers, r.f.Shut = false, "the password is not kept here"
+	r.expect(hours(12.75), "")
+	r.expect(hours(13.2), "") // closed
+	r.f.Answers = true
+	r.expect(hours(13.3), "")
+	r.expect(hours(22), "ask 12:30")
+}
+
+func TestAMachineThatWasOffBeginsInItsWindowAlone(t *testing.T) {
+	r := newRig(t, nightly, func(p *wire.ScheduledPolicy) { p.Cron, p.AccountedUntil = "0 23 * * *", hours(0) })
+	r.f.Started, r.f.Booted = hours(31), hours(31)
+	r.expect(hours(31.1), "")
+	r.expect(hours(36.75), "ask 23:00")
+}
+
+func TestTheServersLaterIsAskedAgain(t *testing.T) {
+	r := newRig(t, nightly, func(p *wire.ScheduledPolicy) { p.AccountedUntil = hours(21.6) })
+	r.expect(hours(22.5), "ask 22:30")
+	r.b = r.b.Answered([]wire.Tick{{PolicyID: "p1", DueAt: hours(22.5)}}, []wire.TickAnswer{{Later: true}})
+	r.f.Asking = false
+	r.expect(hours(22.51), "")
+	r.expect(hours(22.51).Add(LookAgain-time.Second), "")
+	r.expect(hours(22.51).Add(LookAgain), "ask 22:30")
+}
+
+func TestConditionsAreLookedAtAgainEveryFiveMinutes(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*wire.ScheduledPolicy)
+		is     func(*Facts, bool)
+		why    string
+	}{
+		"battery": {func(p *wire.ScheduledPolicy) { p.SkipOnBattery = true }, func(f *Facts, is bool) { f.OnBattery = is }, "the machine ran on battery"},
+		"metered": {func(p *wire.ScheduledPolicy) { p.SkipOnMetered = true }, func(f *Facts, is bool) { f.Metered = is }, "the connection was metered"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, c.change)
+			c.is(&r.f, true)
+			r.expect(hours(1), "")
+			c.is(&r.f, false)
+			r.expect(hours(1).Add(LookAgain-time.Second), "")
+			r.expect(hours(1).Add(LookAgain), "ask 01:00")
+			r.answer(wire.OutcomeRun, hours(1))
+
+			c.is(&r.f, true)
+			r.expect(hours(2), "")
+			r.expect(hours(3), "skipped 02:00")
+			if got := r.why(0); got != c.why+", until the next one was due" {
+				t.Errorf("why: got %q", got)
+			}
+
+			plain := newRig(t)
+			c.is(&plain.f, true)
+			plain.expect(hours(1), "ask 01:00") // nobody asked for the condition
+		})
+	}
+}
+
+func TestWhatAConditionHeldInItsWindowSaysSo(t *testing.T) {
+	r := newRig(t, nightly, func(p *wire.ScheduledPolicy) { p.SkipOnBattery, p.AccountedUntil = true, hours(11.6) })
+	r.f.OnBattery = true
+	r.expect(hours(12.5), "")
+	r.expect(hours(12.75), "")
+	r.expect(hours(13.1), "skipped 12:30") // closed, and the next one is due before it opens
+	if got := r.why(0); got != "the machine ran on battery" {
+		t.Errorf("why: got %q", got)
+	}
+}
+
+func TestTooLateForAConditionSaysBoth(t *testing.T) {
+	r := newRig(t, func(p *wire.ScheduledPolicy) { p.SkipOnBattery, p.LateSeconds = true, 900 })
+	r.f.OnBattery = true
+	r.expect(hours(1), "")
+	r.expect(hours(1).Add(901*time.Second), "skipped 01:00")
+	if got, want := r.why(0), "the machine ran on battery; it may begin at most 15m0s after it is due"; got != want {
+		t.Errorf("why: got %q, want %q", got, want)
+	}
+}
+
+func TestNoCatchUpIsNotForWhatWaited(t *testing.T) {
+	r := newRig(t, nightly, func(p *wire.ScheduledPolicy) { p.NoCatchUp, p.AccountedUntil = true, hours(11.6) })
+	r.expect(hours(12.5), "")
+	r.expect(hours(12.75), "ask 12:30")
+	r.f.Asking = false
+	r.expect(hours(12.76), "ask 12:30")
+}
+
+func TestWhatWaitedIsKnownAfterARestart(t *testing.T) {
+	r := newRig(t, nightly, func(p *wire.ScheduledPolicy) { p.NoCatchUp, p.AccountedUntil = true, hours(11.6) })
+	r.expect(hours(12.5), "")
+	raw, err := json.Marshal(r.b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b Book
+	if err := json.Unmarshal(raw, &b); err != nil {
+		t.Fatal(err)
+	}
+	r.b, r.f.Started = b.Compiled(timesOf), hours(12.6)
+	r.expect(hours(12.6), "")
+	r.expect(hours(12.75), "ask 12:30")
+}
+
+func TestOtherWindowsHoldAtOnce(t *testing.T) {
+	r := newRig(t, nightly, func(p *wire.ScheduledPolicy) { p.AccountedUntil = hours(11.6) })
+	r.expect(hours(12.5), "")
+	r.configure(2, nightly, func(p *wire.ScheduledPolicy) { p.Windows, p.AccountedUntil = nil, hours(11.6) })
+	r.expect(hours(12.51), "ask 12:30")
+}
+
+func TestAWindowThatStopsBoundsTheRun(t *testing.T) {
+	r := newRig(t, nightly, func(p *wire.ScheduledPolicy) { p.AccountedUntil, p.TimeLimitSeconds = hours(21.6), 86400 })
+	r.f.Answers = false
+	limit := func(now time.Time) int64 {
+		r.f.Now = now
+		b, actions, _ := Plan(r.b, r.f)
+		r.b = b
+		for _, a := range actions {
+			if begin, ok := a.(Begin); ok {
+				return begin.Policy.TimeLimitSeconds
+			}
+		}
+		return 0
+	}
+	r.expect(hours(22.5), "")
+	if got, want := limit(hours(22.5).Add(LocalAfter)), int64(3.5*3600-120); got != want {
+		t.Errorf("begun at 22:32 in a window that stops at 2: got %d s, want %d", got, want)
+	}
+	r.f.Busy = nil
+	r.b.Policies[0].Open, r.b.Policies[0].Until = nil, hours(36.4)
+	r.expect(hours(36.5), "")
+	r.expect(hours(36.75), "")
+	if got := limit(hours(36.75).Add(LocalAfter)); got != 86400 {
+		t.Errorf("begun in a window that does not stop: got %d s, want the policy's", got)
+	}
+}
+
 // TestEachDueTimeHasOneOutcome: a server that comes and goes, an agent that crashes at any moment, jobs that are
 // refused, work, and are adopted late; at the end each due time has exactly one outcome, none is run twice, and nothing
 // that was begun is called anything but run.
@@ -573,7 +752,7 @@ func TestEachDueTimeHasOneOutcome(t *testing.T) {
 	if testing.Short() {
 		seeds = 200
 	}
-	var runs, locals, missed, coalesced int
+	var runs, locals, missed, coalesced, skipped, windows, later int
 	for seed := range seeds {
 		w := newWorld(t, uint64(seed))
 		for range 300 {
@@ -588,6 +767,8 @@ func TestEachDueTimeHasOneOutcome(t *testing.T) {
 				missed++
 			case wire.OutcomeCoalesced:
 				coalesced++
+			case wire.OutcomeSkipped:
+				skipped++
 			}
 			if w.ran[at] > 1 {
 				t.Fatalf("seed %d: %s ran %d times", seed, at, w.ran[at])
@@ -598,14 +779,18 @@ func TestEachDueTimeHasOneOutcome(t *testing.T) {
 			}
 		}
 		locals += w.locals
+		later += w.later
+		if w.windows != nil {
+			windows++
+		}
 		for _, at := range every(time.Hour).Between(t0, w.r.f.Now, 1<<30) {
 			if w.outcomes[at] == "" {
-				t.Fatalf("seed %d: %s has no outcome", seed, at)
+				t.Fatalf("seed %d: %s has no outcome: %+v", seed, at, w.r.b.Policies[0].Open)
 			}
 		}
 	}
-	if runs < seeds || locals < seeds/2 || missed < seeds/2 || coalesced < seeds/10 {
-		t.Errorf("of %d seeds: %d ran, %d of them here, %d missed, %d coalesced: the model goes nowhere", seeds, runs, locals, missed, coalesced)
+	if runs < seeds || locals < seeds/2 || missed < seeds/2 || coalesced < seeds/10 || skipped < seeds || windows < seeds/4 || later < seeds/50 {
+		t.Errorf("of %d seeds, %d with windows: %d ran, %d of them here, %d missed, %d coalesced, %d skipped, %d asked for too late: the model goes nowhere", seeds, windows, runs, locals, missed, coalesced, skipped, later)
 	}
 }
 
@@ -621,6 +806,8 @@ type world struct {
 	works    time.Time     // the due time of the job that runs here; zero: none
 	folders  map[time.Time]bool
 	locals   int
+	later    int
+	windows  *schedule.Schedule // nil: none
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
@@ -631,8 +818,50 @@ func newWorld(t *testing.T, seed uint64) *world {
 	if w.p(20) {
 		w.r.configure(1, func(p *wire.ScheduledPolicy) { p.LateSeconds = 900 })
 	}
+	if w.p(50) {
+		w.bind()
+	}
 	w.save()
 	return w
+}
+
+// bind gives the policy windows, and conditions.
+func (w *world) bind() {
+	w.r.configure(1, func(p *wire.ScheduledPolicy) {
+		p.Cron = "0 * * * *"
+		p.LateSeconds, p.NoCatchUp = []int64{0, 0, 1800, 7200}[w.rand.IntN(4)], w.p(30)
+		p.SkipOnBattery, p.SkipOnMetered = w.p(50), w.p(50)
+		p.Windows = [][]wire.Window{nil, {{From: "08:30", To: "13:10"}}, {{From: "22:00", To: "02:00", StopAtEnd: true}, {From: "05:00", To: "05:20"}},
+			{{From: "00:05", To: "00:50"}, {From: "01:05", To: "01:50"}, {From: "03:05", To: "07:50"}}}[w.rand.IntN(4)]
+		var err error
+		if w.windows, err = schedule.Parse(p.Cron, p.Zone); err != nil {
+			w.t.Fatal(err)
+		}
+		windows := make([]schedule.Window, len(p.Windows))
+		for i := range p.Windows {
+			windows[i] = schedule.Window(p.Windows[i])
+		}
+		if w.windows, err = w.windows.Within(windows, 0); err != nil {
+			w.t.Fatal(err)
+		}
+	})
+}
+
+// open: a run may begin now, by the windows alone.
+func (w *world) open() bool {
+	if w.windows == nil {
+		return true
+	}
+	at, ok := w.windows.Opening(w.r.f.Now)
+	return ok && at.Equal(w.r.f.Now)
+}
+
+// mayBegin is the rule: only while a window is open, and no condition holds.
+func (w *world) mayBegin(what string, at time.Time) {
+	p, f := &w.r.b.Policies[0], w.r.f
+	if !w.open() || p.SkipOnBattery && f.OnBattery || p.SkipOnMetered && f.Metered {
+		w.t.Fatalf("%s %s at %s: in a window %v, on battery %v, metered %v; %+v", what, at, f.Now, w.open(), f.OnBattery, f.Metered, p.ScheduledPolicy)
+	}
 }
 
 func (w *world) p(percent int) bool { return w.rand.IntN(100) < percent }
@@ -646,6 +875,11 @@ func (w *world) serve(ticks []wire.Tick) []wire.TickAnswer {
 		o := w.outcomes[t.DueAt]
 		if o == "" {
 			if o = t.Outcome; o == "" {
+				if !w.open() && !w.folders[t.DueAt] && w.ran[t.DueAt] == 0 {
+					w.later++
+					out = append(out, wire.TickAnswer{Later: true})
+					continue
+				}
 				o = wire.OutcomeRun
 				if w.p(20) && !w.folders[t.DueAt] && w.ran[t.DueAt] == 0 {
 					o = wire.OutcomeCoalesced
@@ -665,6 +899,13 @@ func (w *world) plan() {
 		f.Local[wire.TickJobID("p1", host, at)] = true
 	}
 	b, actions, _ := Plan(w.r.b, *f)
+	if !w.r.b.Judges(f.Now) { // then it makes no difference
+		other := *f
+		other.OnBattery, other.Metered = !f.OnBattery, !f.Metered
+		if same, sameActions, _ := Plan(w.r.b, other); !reflect.DeepEqual(same, b) || !reflect.DeepEqual(sameActions, actions) {
+			w.t.Fatalf("conditions are not to be looked at, and decide: %+v, %+v", b, same)
+		}
+	}
 	w.r.b = b
 	for _, a := range actions {
 		if w.p(2) {
@@ -677,7 +918,13 @@ func (w *world) plan() {
 		case Tell:
 			f.Asking = true
 			w.late = append(w.late, slices.Clone(a.Ticks))
+			for _, t := range a.Ticks {
+				if p := &w.r.b.Policies[0]; t.Outcome == "" && !p.Open[p.find(t.DueAt)].Begun {
+					w.mayBegin("asks for", t.DueAt)
+				}
+			}
 		case Begin:
+			w.mayBegin("begins", a.DueAt)
 			if w.ran[a.DueAt] > 0 { // the ledger knows it
 				w.r.b = w.r.b.GaveUp("p1", a.DueAt, "it ran", f.Now.Add(time.Hour))
 				continue
@@ -740,6 +987,8 @@ func (w *world) move() {
 		if w.p(20) {
 			w.crash()
 		}
+	default:
+		w.r.f.OnBattery, w.r.f.Metered = w.p(40), w.p(40)
 	}
 	w.plan()
 }
@@ -747,6 +996,11 @@ func (w *world) move() {
 // settle lets everything come to its end.
 func (w *world) settle() {
 	w.works, w.r.f.Answers = time.Time{}, true
+	if w.windows != nil { // what is held is let go
+		w.r.configure(2, func(p *wire.ScheduledPolicy) { p.Cron = "0 * * * *" })
+		w.windows = &schedule.Schedule{}
+		w.save()
+	}
 	for n := 0; n < 50; n++ {
 		for at := range w.folders {
 			if w.outcomes[at] == "" {

@@ -13,5 +13,12 @@ func TimesOf(p wire.ScheduledPolicy, host string) (Times, error) {
 	if err != nil {
 		return nil, err
 	}
+	windows := make([]schedule.Window, len(p.Windows))
+	for i, w := range p.Windows {
+		windows[i] = schedule.Window(w)
+	}
+	if s, err = s.Within(windows, time.Duration(p.LateSeconds)*time.Second); err != nil {
+		return nil, err
+	}
 	return s.Spread(time.Duration(p.SpreadSeconds)*time.Second, wire.SpreadKey(p.ID, host)), nil
 }

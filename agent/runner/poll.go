@@ -181,6 +181,7 @@ func (p *poller) introduction(ctx context.Context) wire.HelloRequest {
 	p.seq++
 	facts := p.c.Facts(ctx)
 	facts.AgentVersion, facts.RestoreRoot = p.c.Version, p.c.Guard.RestoreRoot()
+	facts.Power, facts.Metered = p.conditions(ctx)
 	if binary, err := p.finder.Find(ctx); err == nil {
 		facts.ResticVersion, facts.ResticPath = binary.Version.String(), binary.Path
 	}

@@ -32,8 +32,10 @@ type Config struct {
 	Paths    config.Paths   // State, Cache and Runtime must exist
 	Version  string         // of this agent
 	// Facts describe the machine; what concerns restic, the agent and the guard is filled in here.
-	Facts  func(context.Context) wire.Facts
-	Logger *slog.Logger
+	Facts func(context.Context) wire.Facts
+	// Conditions are those of this moment; nil: they cannot be known.
+	Conditions func(context.Context) (wire.Power, wire.Metered)
+	Logger     *slog.Logger
 	// ExitOnFatal makes Run return ErrProtocolTooOld or ErrUnauthorized in place of asking again rarely.
 	ExitOnFatal bool
 	// Ready is called once when the loops run; Alive at every turn of the poll loop, every 10 s at least

@@ -122,6 +122,13 @@ func (s *scheduler) turn(ctx context.Context) time.Duration {
 	s.keepSecrets()
 	s.mu.Lock()
 	f := s.facts()
+	for looked := false; s.book.Judges(f.Now) && !looked; looked = true {
+		s.mu.Unlock() // it may take a while
+		power, metered := s.conditions(ctx)
+		s.mu.Lock()
+		f = s.facts()
+		f.OnBattery, f.Metered = power == wire.PowerBattery, metered == wire.MeteredYes
+	}
 	book, actions, wake := planner.Plan(s.book, f)
 	s.book = book
 	s.mu.Unlock()
@@ -145,6 +152,14 @@ func (s *scheduler) turn(ctx context.Context) time.Duration {
 		return longestSleep
 	}
 	return min(max(wake.Sub(f.Now), 0), longestSleep)
+}
+
+// conditions are those of this moment.
+func (r *Runner) conditions(ctx context.Context) (wire.Power, wire.Metered) {
+	if r.c.Conditions == nil {
+		return wire.PowerUnknown, wire.MeteredUnknown
+	}
+	return r.c.Conditions(ctx)
 }
 
 // undo opens again what was to begin: the book could not say so durably.
@@ -426,6 +441,8 @@ type PolicyStatus struct {
 	NextDueAt time.Time     `json:"next_due_at,omitzero"`
 	Problem   string        `json:"problem,omitempty"`
 	Last      *planner.Last `json:"last,omitempty"`
+	// Held is which rule of the policy's own keeps the last due time from beginning.
+	Held string `json:"held,omitempty"`
 	// Open are the due times that the server does not have an outcome of yet.
 	Open int `json:"open,omitempty"`
 }
@@ -447,6 +464,9 @@ func (s *scheduler) standing() (policies []PolicyStatus, password string) {
 		st := PolicyStatus{ID: p.ID, Name: p.Name, Last: p.Last, Open: len(p.Open), Problem: p.Problem}
 		if st.Problem == "" && len(p.Open) > 0 {
 			st.Problem = p.Refused
+		}
+		if n := len(p.Open) - 1; n >= 0 && p.Open[n].Outcome == "" {
+			st.Held = p.Open[n].Held
 		}
 		if p.Times != nil {
 			st.NextDueAt, _ = p.Times.Next(now)

@@ -1,13 +1,18 @@
 package runner
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"restic-manager/agent/config"
 	"restic-manager/agent/spool"
@@ -549,4 +554,69 @@ func (m *machine) addPolicy(p wire.ScheduledPolicy) {
 	}
 	policy["until"] = p.AccountedUntil
 	m.book(func(book map[string]any) { book["policies"] = append(book["policies"].([]any), policy) })
+}
+
+// TestAConditionHoldsADueTimeUntilItIsGone: on battery nothing is asked for; the conditions are looked at for it, and not
+// for a policy that has none.
+func TestAConditionHoldsADueTimeUntilItIsGone(t *testing.T) {
+	s, m := start(t)
+	var looks atomic.Int64
+	var battery atomic.Bool
+	battery.Store(true)
+	m.config.Conditions = func(context.Context) (wire.Power, wire.Metered) {
+		looks.Add(1)
+		if battery.Load() {
+			return wire.PowerBattery, wire.MeteredUnknown
+		}
+		return wire.PowerMains, wire.MeteredUnknown
+	}
+	id, _ := m.scheduled(nil)
+	s.set(func() { s.schedule.Policies[0].SkipOnBattery = true })
+	m.boot()
+	m.waitFor("the due time to be held", func() bool {
+		status, err := ReadStatus(StatusPath(m.path("state")))
+		return err == nil && len(status.Policies) == 1 && status.Policies[0].Held == "the machine ran on battery"
+	})
+	if n := s.count("ticks"); n != 0 {
+		t.Errorf("on battery: got %d requests about due times, want none", n)
+	}
+	s.mu.Lock()
+	h := s.hellos[0]
+	s.mu.Unlock()
+	if h.Facts.Power != wire.PowerBattery || h.Facts.Metered != wire.MeteredUnknown || !slices.Contains(h.Features, wire.FeatureWindows) || !slices.Contains(h.Features, wire.FeatureLimits) {
+		t.Errorf("hello: got %+v with %v, want the conditions and the features", h.Facts, h.Features)
+	}
+	m.kill()
+	if !strings.Contains(m.read("state/schedule.json"), `"held":"the machine ran on battery"`) {
+		t.Error("the book on disk does not say what held it")
+	}
+	battery.Store(false)
+	m.boot()
+	m.settled(m.jobAt(id))
+	if looks.Load() < 4 { // two hellos, two due times
+		t.Errorf("looked %d times", looks.Load())
+	}
+}
+
+// TestTheStricterOfPolicyAndGuardReachesRestic: the policy's nice is the stricter one here, the guard's download limit too.
+func TestTheStricterOfPolicyAndGuardReachesRestic(t *testing.T) {
+	s, m := start(t)
+	m.write("guard.yaml", "version: 1\nlimits: {nice: 7, io_class: low, download_kib: 90}\n")
+	m.write("restic/wait", "")
+	m.boot()
+	j := s.queue(wire.KindBackup, &wire.BackupSpec{Paths: []string{m.source}, CPUNice: 12, DownloadLimitKiB: 4000})
+	m.waitFor("restic to run", func() bool { return m.lines("restic/pid") == 1 })
+	pid, err := strconv.Atoi(strings.TrimSpace(m.read("restic/pid")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := unix.Getpriority(unix.PRIO_PROCESS, pid); err != nil || 20-got != 12 {
+		t.Errorf("restic's nice: got %d, %v, want the policy's 12", 20-got, err)
+	}
+	m.write("restic/go", "")
+	m.settled(j)
+	m.wants(j, wire.StateSucceeded, "", 1)
+	if got := m.read("restic/ran"); !strings.Contains(got, "--limit-download=90") {
+		t.Errorf("restic's arguments: got %q, want the guard's download limit", got)
+	}
 }

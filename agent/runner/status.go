@@ -152,6 +152,9 @@ func (p PolicyStatus) text() string {
 	if p.Open > 0 {
 		text += fmt.Sprintf(", %d due times open", p.Open)
 	}
+	if p.Held != "" {
+		text += ", held: " + p.Held
+	}
 	if p.Problem != "" {
 		text += "; " + p.Problem
 	}
