@@ -193,12 +193,31 @@ func (s *Schedule) Runs(from, to time.Time, limit int) []time.Time {
 		return s.Between(from, to, limit)
 	}
 	var all []time.Time
-	due, ok := s.Next(from.Add(-searched))
-	for ; ok && !due.After(to) && len(all) < limit; due, ok = s.Next(due) {
+	due, ok := s.waiting(from)
+	for n := 0; ok && !due.After(to) && len(all) < limit && n < mostLooked; n++ {
 		at, begins := s.MayBegin(due, due)
 		if begins && at.After(from) && !at.After(to) {
 			all = append(all, at)
 		}
+		due, ok = s.Next(due)
 	}
 	return all
+}
+
+// mostLooked bounds the due times that are looked at for runs that may never come.
+const mostLooked = 20_000
+
+// waiting is the last due time up to a moment, if it is not too long ago to wait for a window; else the next one.
+func (s *Schedule) waiting(at time.Time) (time.Time, bool) {
+	for _, back := range []time.Duration{time.Minute, time.Hour, 24 * time.Hour, searched} {
+		due, ok := s.Next(at.Add(-back))
+		if !ok || due.After(at) {
+			continue
+		}
+		for next, ok := s.Next(due); ok && !next.After(at); next, ok = s.Next(due) {
+			due = next
+		}
+		return due, true
+	}
+	return s.Next(at)
 }

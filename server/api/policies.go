@@ -113,6 +113,9 @@ type previewInput struct {
 		Cron          string `json:"cron" maxLength:"200"`
 		Zone          string `json:"zone" maxLength:"64"`
 		SpreadSeconds int64  `json:"spread_seconds,omitempty" minimum:"0" maximum:"86400"`
+
+		LateSeconds int64         `json:"late_seconds,omitempty" minimum:"0" maximum:"2592000" doc:"Counts with windows alone"`
+		Windows     []wire.Window `json:"windows,omitempty" maxItems:"20"`
 	} `nameHint:"PreviewSchedule"`
 }
 
@@ -121,7 +124,7 @@ type previewOutput struct {
 }
 
 func (s *Server) previewSchedule(ctx context.Context, in *previewInput) (*previewOutput, error) {
-	p, err := s.o.Policies.Preview(ctx, in.Body.Cron, in.Body.Zone)
+	p, err := s.o.Policies.Preview(ctx, policy.Timing{Cron: in.Body.Cron, Zone: in.Body.Zone, LateSeconds: in.Body.LateSeconds, Windows: in.Body.Windows})
 	return &previewOutput{p}, err
 }
 

@@ -29,7 +29,7 @@ type acceptRow struct {
 }
 
 // acceptColumns: what decides is looked at without a lock, and again in the statement that writes.
-const acceptColumns = ruleColumns + `, jobs.spec, hosts.clone_alarm_at IS NOT NULL OR hosts.revoked_at IS NOT NULL AS alarm,
+const acceptColumns = ruleColumns + `, jobs.spec, jobs.policy_id, jobs.due_at, hosts.clone_alarm_at IS NOT NULL OR hosts.revoked_at IS NOT NULL AS alarm,
 	coalesce(hosts.repository_id, '') AS host_repository,
 	EXISTS (SELECT 1 FROM host_repositories r WHERE r.host_id = hosts.id) AS server_held,
 	EXISTS (SELECT 1 FROM jobs o WHERE o.host_id = jobs.host_id AND o.lane = jobs.lane AND o.state IN ('accepted', 'running')) AS lane_busy,
@@ -143,6 +143,9 @@ func (s *Store) accepted(ctx context.Context, row acceptRow, c change) (reply wi
 		Repository: wire.RepositoryRef{Name: c.job.RepositoryName, ID: c.job.RepositoryID},
 	}
 	reply.Secrets, err = s.secretsOf(ctx, s.db.Read(ctx), c.job)
+	if err == nil {
+		reply.TimeLimitSeconds, err = s.timeLimit(ctx, row.Row, c.job)
+	}
 	if err != nil {
 		return wire.AcceptReply{}, fmt.Errorf("accept job %s: %w", c.job.ID, err)
 	}

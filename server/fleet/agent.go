@@ -163,9 +163,10 @@ func (s *Store) Resume(ctx context.Context, hostID, jobID string, r wire.ResumeR
 	}
 	var reply wire.ResumeReply
 	var owner job.Job
+	var found jobRow
 	var refused error
 	err := s.db.Write(ctx, func(tx *database.Tx) error {
-		row, ok, err := readJob(tx, jobID, ruleColumns+", jobs.spec", forUpdate(tx))
+		row, ok, err := readJob(tx, jobID, ruleColumns+", jobs.spec, jobs.policy_id, jobs.due_at", forUpdate(tx))
 		if err != nil {
 			return err
 		}
@@ -177,13 +178,16 @@ func (s *Store) Resume(ctx context.Context, hostID, jobID string, r wire.ResumeR
 		if refused = c.refused; err != nil || refused != nil {
 			return err
 		}
-		owner = c.job
+		owner, found = c.job, row
 		reply, err = s.resumed(tx, row, c.job)
 		return err
 	})
 	if err == nil && refused == nil {
 		// An ended job may still owe its listing, which needs the repository.
 		reply.Secrets, err = s.secretsOf(ctx, s.db.Read(ctx), owner)
+		if err == nil {
+			reply.TimeLimitSeconds, err = s.timeLimit(ctx, found, owner)
+		}
 	}
 	if err != nil {
 		return wire.ResumeReply{}, fmt.Errorf("resume job %s: %w", jobID, err)

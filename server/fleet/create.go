@@ -152,6 +152,9 @@ func (s *Store) enqueue(tx *database.Tx, actor database.Actor, o order) (id stri
 			return "", false, err
 		}
 	}
+	if err := mayLimit(host, o); err != nil {
+		return "", false, err
+	}
 	if id, err = o.coalesce(tx); err != nil {
 		return "", false, err
 	}
@@ -183,6 +186,22 @@ func (o order) needsFeature(host hostRow) error {
 		return job.MayTarget(o.kind, features, host.AgentVersion)
 	}
 	return job.MayEstimate(features, host.AgentVersion)
+}
+
+// mayLimit refuses limits that the host's agent does not know.
+func mayLimit(host hostRow, o order) error {
+	if o.kind != wire.KindBackup {
+		return nil
+	}
+	spec, err := wire.DecodeSpec(o.kind, json.RawMessage(o.spec))
+	if err != nil {
+		return fault.Invalidf("%v", err)
+	}
+	var features []string
+	if err := json.Unmarshal([]byte(host.Features), &features); err != nil {
+		return fmt.Errorf("read the features of host %s: %w", host.ID, err)
+	}
+	return job.MayLimit(spec.(*wire.BackupSpec), host.HelloAt != nil, features, host.AgentVersion)
 }
 
 // request names what is asked, for telling whether an Idempotency-Key comes with the same again.

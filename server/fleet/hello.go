@@ -215,10 +215,10 @@ func (s *Store) refresh(tx *database.Tx, hostID string, r wire.HelloRequest) err
 	if err := s.reportedRepository(tx, host, r.Repositories); err != nil {
 		return err
 	}
-	if texts[5] == host.Hooks && slices.Contains(r.Features, wire.FeatureHooks) == runsHooks(host.Features) {
+	if host.HelloAt != nil && host.Features == texts[4] && host.Hooks == texts[5] {
 		return nil
 	}
-	return s.HostChanged(tx, hostID) // policies may name hooks that came, or are gone
+	return s.HostChanged(tx, hostID) // the agent may do more than before, or less, or has other hooks
 }
 
 // lockReported locks the repository that a hello may tie its host to: that lock comes before the host's. In

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"restic-manager/server/database"
 	"restic-manager/server/fleet/job"
@@ -15,7 +16,7 @@ import (
 // Hooks are what rooms that stand on the fleet add to it; nil ones add nothing. Set them before the first request.
 type Hooks struct {
 	// HostChanged is told, in the transaction, of a host that was enrolled, renamed, labelled or revoked, or whose
-	// repository became another one.
+	// repository became another one, or whose agent says that it can do something else than before.
 	HostChanged func(tx *database.Tx, hostID string) error
 	// TargetSecrets opens the repository that a job of the host by is about; t.HostID says whose it is where the setting
 	// stands for one repository a host. Nil secrets: there is no such repository any more.
@@ -26,6 +27,9 @@ type Hooks struct {
 	// Adopted is asked, in the transaction that has the host locked, before a job is taken that an agent began by
 	// itself; an error refuses it. nil: none is taken.
 	Adopted func(tx *database.Tx, hostID string, r wire.AdoptRequest) error
+	// Stops is when the job of a policy's due time that was accepted then is to have ended; the zero time: nothing of
+	// the policy's ends it.
+	Stops func(ctx context.Context, policyID, hostID string, accepted time.Time) (time.Time, error)
 }
 
 // Use sets the hooks that are not nil.
@@ -42,6 +46,22 @@ func (s *Store) Use(h Hooks) {
 	if h.Adopted != nil {
 		s.hooks.Adopted = h.Adopted
 	}
+	if h.Stops != nil {
+		s.hooks.Stops = h.Stops
+	}
+}
+
+// timeLimit is a job's own, in seconds, or less where the windows of its policy stop what runs when they close. The same
+// accept gets the same.
+func (s *Store) timeLimit(ctx context.Context, row jobRow, j job.Job) (int64, error) {
+	if s.hooks.Stops == nil || row.PolicyID == nil || row.DueAt == nil || j.AcceptedAt.IsZero() {
+		return row.TimeLimitSeconds, nil
+	}
+	stop, err := s.hooks.Stops(ctx, *row.PolicyID, j.HostID, j.AcceptedAt)
+	if err != nil || stop.IsZero() {
+		return row.TimeLimitSeconds, err
+	}
+	return min(row.TimeLimitSeconds, max(int64(stop.Sub(j.AcceptedAt)/time.Second), 1)), nil
 }
 
 // HostChanged tells who stands on the fleet.

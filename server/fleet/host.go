@@ -28,6 +28,7 @@ type hostRow struct {
 	Kinds                string     `gorm:"column:kinds"`
 	Features             string     `gorm:"column:features;default:'[]'"`
 	Hooks                string     `gorm:"column:hooks;default:'[]'"`
+	HelloAt              *time.Time `gorm:"column:hello_at"`
 	ReportedRepositories string     `gorm:"column:reported_repositories"`
 	AgentVersion         string     `gorm:"column:agent_version"`
 	ResticVersion        string     `gorm:"column:restic_version"`

@@ -142,8 +142,13 @@ func (s *Store) recordTicks(tx *database.Tx, hostID string, ticks []wire.Tick) (
 			}
 			row = tickRow{PolicyID: t.PolicyID, HostID: hostID, DueAt: due, Outcome: t.Outcome, Why: cleanWhy(t.Why), RecordedAt: tx.Now}
 			if t.Outcome == "" {
-				if row, err = s.run(tx, o, due); err != nil {
+				var opens time.Time
+				if row, opens, err = s.run(tx, o, due); err != nil {
 					return nil, err
+				}
+				if !opens.IsZero() {
+					answers[i].Later = true
+					continue
 				}
 			}
 			if err := writeTicks(tx, row); err != nil {
@@ -224,40 +229,52 @@ func cleanWhy(s string) string {
 }
 
 // run has the job of a due time queued, or finds the one that stands for it. It is all there is to a due time that
-// comes, whoever noticed: the agent or the server.
-func (s *Store) run(tx *database.Tx, o *open, due time.Time) (tickRow, error) {
+// comes, whoever noticed: the agent or the server. A time says when it may begin: nothing is kept of it until then.
+func (s *Store) run(tx *database.Tx, o *open, due time.Time) (row tickRow, opens time.Time, err error) {
 	spec := o.line.current().spec
-	row := tickRow{PolicyID: o.Row.PolicyID, HostID: o.Row.HostID, DueAt: due, RecordedAt: tx.Now}
+	row = tickRow{PolicyID: o.Row.PolicyID, HostID: o.Row.HostID, DueAt: due, RecordedAt: tx.Now}
 	ttl := wire.QueueTTL
 	if late := time.Duration(spec.Schedule.LateSeconds) * time.Second; late > 0 {
 		if ttl = due.Add(late).Sub(tx.Now); ttl < 0 {
 			row.Outcome, row.Why = wire.OutcomeSkipped, fmt.Sprintf("it could not begin within %s after it was due", inWords(late))
-			return row, nil
+			return row, opens, nil
 		}
 	}
 	id := wire.TickJobID(row.PolicyID, row.HostID, due)
 	var there []string
 	if err := tx.Raw("SELECT id FROM jobs WHERE id = ?", id).Scan(&there).Error; err != nil {
-		return row, fmt.Errorf("look for job %s: %w", id, err)
+		return row, opens, fmt.Errorf("look for job %s: %w", id, err)
 	}
 	if len(there) > 0 {
 		row.Outcome, row.JobID = wire.OutcomeRun, &id
-		return row, nil
+		return row, opens, nil
+	}
+	if len(spec.Schedule.Windows) > 0 && o.line.current().times != nil {
+		may, room, at := inWindow(o.line.current().at(row.PolicyID, row.HostID), due, tx.Now)
+		switch {
+		case !may && at.IsZero():
+			row.Outcome, row.Why = wire.OutcomeSkipped, outsideWindows
+			return row, opens, nil
+		case !may:
+			return row, at, nil
+		case room > 0:
+			ttl = min(ttl, room)
+		}
 	}
 	got, created, err := s.fleet.Order(tx, scheduler, fleet.NewJob{HostID: row.HostID, Kind: wire.KindBackup, Spec: &spec.Backup,
 		TimeLimit: spec.timeLimit(), TTL: max(ttl, jobTTLLeast), PolicyID: row.PolicyID, ID: id, DueAt: due})
 	if f := fault.As(err); f != nil && f.Kind == fault.Conflict { // the agent there cannot do it
 		row.Outcome, row.Why = wire.OutcomeMissed, cleanWhy(f.Message)
-		return row, nil
+		return row, opens, nil
 	}
 	if err != nil {
-		return row, err
+		return row, opens, err
 	}
 	row.Outcome, row.JobID = wire.OutcomeRun, &got
 	if !created {
 		row.Outcome = wire.OutcomeCoalesced
 	}
-	return row, nil
+	return row, opens, nil
 }
 
 // advance moves the assignment past all due times that have their outcome, without a gap.

@@ -10,7 +10,6 @@ import (
 	"gorm.io/gorm/clause"
 
 	"restic-manager/server/database"
-	"restic-manager/server/fleet"
 )
 
 // assignment is a row of assignments: a host that a policy applies to.
@@ -40,12 +39,14 @@ type target struct {
 	ServerHeld  bool   // the server holds its repository
 	SettingID   string // of that repository; empty: it was given to the host by hand
 	SettingName string
-	// What decides on hooks.
+	// What decides on what its agent can do; Said: it has said hello.
 	Features, Hooks, AgentVersion string
+	Said                          bool
 }
 
 const selectTargets = `SELECT h.id, h.name, h.labels, hr.host_id IS NOT NULL AS server_held,
-	coalesce(CAST(hr.setting_id AS text), '') AS setting_id, coalesce(rs.name, '') AS setting_name, h.features, h.hooks, h.agent_version
+	coalesce(CAST(hr.setting_id AS text), '') AS setting_id, coalesce(rs.name, '') AS setting_name,
+	h.features, h.hooks, h.agent_version, h.hello_at IS NOT NULL AS said
 	FROM hosts h LEFT JOIN host_repositories hr ON hr.host_id = h.id LEFT JOIN repository_settings rs ON rs.id = hr.setting_id
 	WHERE h.revoked_at IS NULL`
 
@@ -78,7 +79,7 @@ func (s *Store) judge(spec Spec, t target) (verdict, error) {
 	if v.why == "" || v.problem != "" {
 		return v, nil
 	}
-	lacks, err := fleet.LacksHooks(spec.Backup.Hooks(), t.Features, t.Hooks, t.AgentVersion)
+	lacks, err := t.lacking(spec)
 	if lacks != "" {
 		v.problem, v.gives = lacks, false // what does not run there changes nothing there
 	}

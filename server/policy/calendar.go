@@ -77,6 +77,22 @@ func (s *Store) Calendar(ctx context.Context, days, ahead int, offset time.Durat
 	return c, nil
 }
 
+// countRuns is due for a policy with windows: each host's moment in the spread meets them for itself.
+func countRuns(counts map[time.Time]int64, p stretch, policyID string, hosts []string, now, until time.Time) {
+	by := map[time.Duration][]time.Time{}
+	for _, host := range hosts {
+		moved := schedule.Offset(time.Duration(p.spec.Schedule.SpreadSeconds)*time.Second, wire.SpreadKey(policyID, host))
+		runs, known := by[moved]
+		if !known {
+			runs = p.at(policyID, host).Runs(now, until.Add(-time.Second), 60*(maxAhead+24))
+			by[moved] = runs
+		}
+		for _, at := range runs {
+			counts[at.Truncate(time.Hour)]++
+		}
+	}
+}
+
 func countTicks(db *gorm.DB, by map[string]*FleetDay, outcome wire.Outcome, first time.Time, offset time.Duration) error {
 	var rows []struct {
 		Date string
@@ -123,6 +139,10 @@ func (s *Store) due(db *gorm.DB, now time.Time, ahead int) ([]DueHour, error) {
 		var hosts []string
 		if err := db.Raw("SELECT host_id FROM assignments WHERE policy_id = ? AND problem = ''", r.ID).Scan(&hosts).Error; err != nil {
 			return nil, err
+		}
+		if len(spec.Schedule.Windows) > 0 {
+			countRuns(counts, stretch{spec: spec, times: times}, r.ID, hosts, now, until)
+			continue
 		}
 		spread := time.Duration(spec.Schedule.SpreadSeconds) * time.Second
 		base := times.Between(now.Add(-spread), until, 60*(maxAhead+24))

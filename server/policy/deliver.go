@@ -50,6 +50,7 @@ func (s *Store) schedule(ctx context.Context, hostID string) (*wire.Schedule, er
 			ID: *r.ID, Name: r.Name, Version: r.Version, Kind: wire.KindBackup, Spec: backup,
 			Cron: spec.Schedule.Cron, Zone: spec.Schedule.Zone, SpreadSeconds: spec.Schedule.SpreadSeconds,
 			LateSeconds: spec.Schedule.LateSeconds, NoCatchUp: spec.Schedule.NoCatchUp,
+			Windows: spec.Schedule.Windows, SkipOnBattery: spec.Schedule.SkipOnBattery, SkipOnMetered: spec.Schedule.SkipOnMetered,
 			TimeLimitSeconds: int64(spec.timeLimit().Seconds()), AccountedUntil: r.AccountedUntil.UTC(),
 		})
 	}

@@ -72,6 +72,13 @@ func (s *Store) read(ctx context.Context, query string, args ...any) (list []Pol
 		if err := countHosts(db, index, now); err != nil {
 			return err
 		}
+		for _, p := range index {
+			if len(p.Spec.Schedule.Windows) > 0 {
+				if err := s.firstBegin(db, p, now); err != nil {
+					return err
+				}
+			}
+		}
 		if err := nameRepositories(db, list); err != nil {
 			return err
 		}
@@ -201,7 +208,12 @@ type HostPage struct {
 // Hosts gives the hosts that the policy applies to: those with a problem first, then by name.
 func (s *Store) Hosts(ctx context.Context, id string, p fleet.Page) (HostPage, error) {
 	page := HostPage{Hosts: []AssignedHost{}}
-	if _, err := s.ByID(ctx, id); err != nil {
+	policy, err := s.ByID(ctx, id)
+	if err != nil {
+		return page, err
+	}
+	now, err := s.db.Now(ctx)
+	if err != nil {
 		return page, err
 	}
 	var place struct {
@@ -220,7 +232,7 @@ func (s *Store) Hosts(ctx context.Context, id string, p fleet.Page) (HostPage, e
 		Sound                           int
 		NextDueAt                       *time.Time
 	}
-	err := db.Raw(`SELECT * FROM (SELECT h.id, h.name, h.name_key, a.why, a.problem, a.next_due_at, CASE WHEN a.problem <> '' THEN 0 ELSE 1 END AS sound
+	err = db.Raw(`SELECT * FROM (SELECT h.id, h.name, h.name_key, a.why, a.problem, a.next_due_at, CASE WHEN a.problem <> '' THEN 0 ELSE 1 END AS sound
 			FROM assignments a JOIN hosts h ON h.id = a.host_id WHERE a.policy_id = ?) x
 		WHERE sound > ? OR sound = ? AND name_key > ? ORDER BY sound, name_key LIMIT ?`,
 		id, place.Sound, place.Sound, place.Name, pageSize(p)+1).Scan(&rows).Error
@@ -236,7 +248,7 @@ func (s *Store) Hosts(ctx context.Context, id string, p fleet.Page) (HostPage, e
 	hosts := make([]string, len(rows))
 	for i, r := range rows {
 		hosts[i] = r.ID
-		page.Hosts = append(page.Hosts, AssignedHost{ID: r.ID, Name: r.Name, Why: r.Why, Problem: r.Problem, NextDueAt: utc(r.NextDueAt)})
+		page.Hosts = append(page.Hosts, AssignedHost{ID: r.ID, Name: r.Name, Why: r.Why, Problem: r.Problem, NextDueAt: s.begins(policy.Spec, id, r.ID, r.NextDueAt, now)})
 	}
 	last, err := s.lastTicks(db, "ticks.policy_id = ? AND ticks.host_id IN ?", id, hosts)
 	for i, h := range page.Hosts {
@@ -268,16 +280,26 @@ func (s *Store) OfHost(ctx context.Context, hostID string) (HostPolicies, error)
 		Why, Problem   string
 		AccountedUntil time.Time
 		NextDueAt      *time.Time
+		Spec           string
 	}
-	err = db.Raw(`SELECT p.id, p.name, p.version, p.enabled, a.why, a.problem, a.accounted_until, a.next_due_at
+	err = db.Raw(`SELECT p.id, p.name, p.version, p.enabled, p.spec, a.why, a.problem, a.accounted_until, a.next_due_at
 		FROM assignments a JOIN policies p ON p.id = a.policy_id WHERE a.host_id = ? ORDER BY p.name_key`, hostID).Scan(&rows).Error
 	if err != nil {
 		return all, fmt.Errorf("list the policies of host %s: %w", hostID, err)
 	}
+	now, err := s.db.Now(ctx)
+	if err != nil {
+		return all, err
+	}
 	ids := make([]string, len(rows))
 	for i, r := range rows {
 		ids[i] = r.PolicyRef.ID
-		all.Policies = append(all.Policies, HostPolicy{Policy: r.PolicyRef, Why: r.Why, Problem: r.Problem, AccountedUntil: r.AccountedUntil.UTC(), NextDueAt: utc(r.NextDueAt)})
+		spec, err := decodeSpec(r.PolicyRef.ID, r.Spec)
+		if err != nil {
+			return all, err
+		}
+		all.Policies = append(all.Policies, HostPolicy{Policy: r.PolicyRef, Why: r.Why, Problem: r.Problem, AccountedUntil: r.AccountedUntil.UTC(),
+			NextDueAt: s.begins(spec, r.PolicyRef.ID, hostID, r.NextDueAt, now)})
 	}
 	last, err := s.lastTicks(db, "ticks.host_id = ? AND ticks.policy_id IN ?", hostID, ids)
 	for i, p := range all.Policies {

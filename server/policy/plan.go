@@ -61,7 +61,6 @@ type planned struct {
 	Target        target `gorm:"embedded"`
 	Guard         string
 	Reported      string
-	Said          bool // it has said hello
 	KeepsSchedule bool
 }
 
@@ -94,7 +93,7 @@ func (s *Store) plan(db *gorm.DB, p *Plan, id string, d Draft, now time.Time) er
 		return err
 	}
 	var hosts []planned
-	err = db.Raw(`SELECT x.*, hosts.guard, hosts.reported_repositories AS reported, hosts.hello_at IS NOT NULL AS said, ` + fleet.KeepsSchedule + ` AS keeps_schedule
+	err = db.Raw(`SELECT x.*, hosts.guard, hosts.reported_repositories AS reported, ` + fleet.KeepsSchedule + ` AS keeps_schedule
 		FROM (` + selectTargets + `) x JOIN hosts ON hosts.id = x.id ORDER BY hosts.name_key`).Scan(&hosts).Error
 	if err != nil {
 		return err
@@ -237,7 +236,7 @@ func (p *Plan) runs(id string, spec Spec, hosts []planned, now time.Time) error 
 	}
 	for _, h := range hosts {
 		at := stretch{spec: spec, times: times}.at(id, h.Target.ID)
-		for _, t := range at.Between(now, now.AddDate(10, 0, 0), each) {
+		for _, t := range at.Runs(now, now.AddDate(10, 0, 0), each) {
 			p.NextRuns = append(p.NextRuns, PlanRun{HostRef{h.Target.ID, h.Target.Name}, t})
 		}
 	}
@@ -261,6 +260,9 @@ func (p *Plan) warn(d Draft, all, runs, given []planned, now time.Time) error {
 	}
 	if every := times.Every(now, 50); every > 0 && every < oftenBelow {
 		add("It is due every %d minutes: a backup may not have ended when the next one is due.", int(every.Minutes()))
+	}
+	if len(d.Spec.Schedule.Windows) > 0 && len(times.Runs(now, now.AddDate(10, 0, 0), 1)) == 0 {
+		add("No due time lies in one of its windows, and none can wait for one: it never runs.")
 	}
 	there := map[string]bool{}
 	for _, h := range all {
@@ -290,7 +292,7 @@ func (p *Plan) warn(d Draft, all, runs, given []planned, now time.Time) error {
 			kinds[warnReplaced] = append(kinds[warnReplaced], h.Target.Name)
 		}
 	}
-	for _, w := range []string{warnGuard, warnBroken, warnNone, warnReplaced, warnAway} {
+	for _, w := range []string{warnGuard, warnBroken, warnNone, warnReplaced, warnAway, warnBlind} {
 		if names := kinds[w]; len(names) > 0 {
 			add("%s (%s) %s", machines(len(names)), some(names), w)
 		}
@@ -305,6 +307,7 @@ const (
 	warnNone     = "have no repository yet: neither the policy nor their own agent.yaml names one."
 	warnReplaced = "have a repository in their own agent.yaml: they use the policy's in its place from then on."
 	warnAway     = "have an agent that does not keep the schedule: they begin only while the server is reached. Upgrade the agent there."
+	warnBlind    = "have an agent that does not keep the schedule: whether they run on battery or on a metered connection is not seen, and they begin all the same. Upgrade the agent there."
 )
 
 func (h planned) warnings(spec Spec) (list []string, err error) {
@@ -315,14 +318,17 @@ func (h planned) warnings(spec Spec) (list []string, err error) {
 	switch {
 	case g.Broken != "":
 		list = append(list, warnBroken)
-	case h.Said && len(g.Kinds) > 0 && !slices.Contains(g.Kinds, wire.KindBackup):
+	case h.Target.Said && len(g.Kinds) > 0 && !slices.Contains(g.Kinds, wire.KindBackup):
 		list = append(list, warnGuard)
 	}
-	if spec.RepositoryID == "" && h.Said && !h.Target.ServerHeld && (h.Reported == "[]" || h.Reported == "null") {
+	if spec.RepositoryID == "" && h.Target.Said && !h.Target.ServerHeld && (h.Reported == "[]" || h.Reported == "null") {
 		list = append(list, warnNone)
 	}
-	if h.Said && !h.KeepsSchedule {
+	if h.Target.Said && !h.KeepsSchedule {
 		list = append(list, warnAway)
+		if spec.Schedule.SkipOnBattery || spec.Schedule.SkipOnMetered {
+			list = append(list, warnBlind)
+		}
 	}
 	return list, nil
 }

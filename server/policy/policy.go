@@ -148,6 +148,6 @@ func Open(o Options) *Store {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.fleet.Use(fleet.Hooks{HostChanged: s.hostChanged, Schedule: s.schedule, Adopted: s.adopted})
+	s.fleet.Use(fleet.Hooks{HostChanged: s.hostChanged, Schedule: s.schedule, Adopted: s.adopted, Stops: s.stops})
 	return s
 }

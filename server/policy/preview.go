@@ -11,13 +11,17 @@ import (
 // Preview is what a cron expression means.
 type Preview struct {
 	Text         string      `json:"text" doc:"In words"`
-	Next         []time.Time `json:"next" doc:"The next five due times, before they are spread"`
+	Next         []time.Time `json:"next" doc:"The next five due times, before they are spread; with windows, when those begin that do"`
 	EverySeconds int64       `json:"every_seconds,omitempty" doc:"The shortest distance between two of the next 50"`
 }
 
-// Preview says what an expression means; the error says what to write in its place.
-func (s *Store) Preview(ctx context.Context, cron, zone string) (Preview, error) {
-	times, err := schedule.Parse(cron, zone)
+// Preview says what an expression means; the error says what to write in its place. Of t its expression, zone, windows
+// and lateness are looked at.
+func (s *Store) Preview(ctx context.Context, t Timing) (Preview, error) {
+	times, err := schedule.Parse(t.Cron, t.Zone)
+	if err == nil {
+		times, err = within(times, t.Windows, time.Duration(t.LateSeconds)*time.Second)
+	}
 	if err != nil {
 		return Preview{}, fault.Invalidf("%v", err)
 	}
@@ -26,7 +30,7 @@ func (s *Store) Preview(ctx context.Context, cron, zone string) (Preview, error)
 		return Preview{}, err
 	}
 	return Preview{
-		Text: times.Describe(), Next: times.Between(now, now.AddDate(50, 0, 0), 5),
+		Text: times.Describe(), Next: times.Runs(now, now.AddDate(50, 0, 0), 5),
 		EverySeconds: int64(times.Every(now, 50).Seconds()),
 	}, nil
 }

@@ -193,12 +193,12 @@ func TestWhatBecameOfAPolicyLately(t *testing.T) {
 
 func TestPreviewsSayWhatAnExpressionMeans(t *testing.T) {
 	each(t, func(t *testing.T, x *fixture) {
-		p, err := x.Preview(t.Context(), "30 2 * * *", "Europe/Berlin")
+		p, err := x.Preview(t.Context(), Timing{Cron: "30 2 * * *", Zone: "Europe/Berlin"})
 		// The 29th has no 02:30: it is due at 03:00, half an hour of that day's 23 late.
 		if err != nil || p.Text != "every day at 02:30" || len(p.Next) != 5 || !p.Next[0].Equal(day(2, 1, 30)) || p.EverySeconds != 23*3600+1800 {
 			t.Errorf("got %+v, %v", p, err)
 		}
-		_, err = x.Preview(t.Context(), "@every 5m", "UTC")
+		_, err = x.Preview(t.Context(), Timing{Cron: "@every 5m", Zone: "UTC"})
 		wantCode(t, err, "invalid")
 	})
 }

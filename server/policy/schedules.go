@@ -91,7 +91,7 @@ func (s *Store) lookAtSome(tx *database.Tx) (r Report, n int, err error) {
 		if d.Open.line, err = s.readTimeline(tx.DB, d.Open.Row.PolicyID, d.Open.Version); err != nil {
 			return r, 0, err
 		}
-		ticks, err := s.settleDue(tx, d)
+		ticks, opens, err := s.settleDue(tx, d)
 		if err != nil {
 			return r, 0, err
 		}
@@ -104,13 +104,19 @@ func (s *Store) lookAtSome(tx *database.Tx) (r Report, n int, err error) {
 		if err := d.Open.advance(tx); err != nil {
 			return r, 0, err
 		}
+		if !opens.IsZero() {
+			if err := d.Open.held(tx, opens); err != nil {
+				return r, 0, err
+			}
+		}
 	}
 	return r, len(rows), nil
 }
 
 // settleDue gives what becomes of the due times that are open: the last is run, those before it are missed. Of a host
-// whose agent keeps the schedule, those are missed that nothing was heard of for too long.
-func (s *Store) settleDue(tx *database.Tx, d *dueHost) (ticks []tickRow, err error) {
+// whose agent keeps the schedule, those are missed that nothing was heard of for too long. A time says when the last may
+// begin by the policy's windows.
+func (s *Store) settleDue(tx *database.Tx, d *dueHost) (ticks []tickRow, opens time.Time, err error) {
 	o := &d.Open
 	until := tx.Now
 	if d.Keeps {
@@ -118,7 +124,7 @@ func (s *Store) settleDue(tx *database.Tx, d *dueHost) (ticks []tickRow, err err
 	}
 	dues, all, err := o.unaccounted(tx, until)
 	if err != nil {
-		return nil, err
+		return nil, opens, err
 	}
 	missed := func(due time.Time, why string) {
 		ticks = append(ticks, tickRow{PolicyID: o.Row.PolicyID, HostID: o.Row.HostID, DueAt: due, Outcome: wire.OutcomeMissed, Why: why, RecordedAt: tx.Now})
@@ -127,21 +133,35 @@ func (s *Store) settleDue(tx *database.Tx, d *dueHost) (ticks []tickRow, err err
 		switch {
 		case d.Keeps:
 			missed(due, "nothing was heard of it for 7 days")
+		case (i+1 < len(dues) || !all) && o.waits(due):
+			ticks = append(ticks, tickRow{PolicyID: o.Row.PolicyID, HostID: o.Row.HostID, DueAt: due, Outcome: wire.OutcomeSkipped, Why: outsideWindows, RecordedAt: tx.Now})
 		case i+1 < len(dues) || !all:
 			missed(due, "the server was away, and a later one was due before it was back")
-		case o.line.current().spec.Schedule.NoCatchUp && tx.Now.Sub(due) > awayFor:
+		case o.line.current().spec.Schedule.NoCatchUp && !o.waits(due) && tx.Now.Sub(due) > awayFor:
 			missed(due, "the server was away")
-		case o.line.current().spec.Schedule.NoCatchUp && !d.Online:
+		case o.line.current().spec.Schedule.NoCatchUp && !o.waits(due) && !d.Online:
 			missed(due, "the machine was off")
 		default:
-			t, err := s.run(tx, o, due)
-			if err != nil {
-				return nil, err
+			var t tickRow
+			if t, opens, err = s.run(tx, o, due); err != nil {
+				return nil, opens, err
 			}
-			ticks = append(ticks, t)
+			if opens.IsZero() {
+				ticks = append(ticks, t)
+			}
 		}
 	}
-	return ticks, nil
+	return ticks, opens, nil
+}
+
+// waits reports whether a window does not let a due time begin when it is due.
+func (o *open) waits(due time.Time) bool {
+	now := o.line.current()
+	if len(now.spec.Schedule.Windows) == 0 || now.times == nil {
+		return false
+	}
+	at, ok := now.at(o.Row.PolicyID, o.Row.HostID).MayBegin(due, due)
+	return !ok || at.After(due)
 }
 
 // unaccounted are the due times up to until that have no outcome; all is false when there are more.

@@ -39,6 +39,10 @@ type Timing struct {
 	SpreadSeconds int64  `json:"spread_seconds,omitempty" minimum:"0" maximum:"86400" doc:"Each machine begins at its own moment within so long after the due time"`
 	LateSeconds   int64  `json:"late_seconds,omitempty" minimum:"0" maximum:"2592000" doc:"How long after its due time a run may still begin; 0: until the next one is due"`
 	NoCatchUp     bool   `json:"no_catch_up,omitempty" doc:"What was due while the machine was off is missed; else the last of it is run once"`
+
+	Windows       []wire.Window `json:"windows,omitempty" maxItems:"20" doc:"When a run may begin, in the schedule's zone; none: always"`
+	SkipOnBattery bool          `json:"skip_on_battery,omitempty" doc:"Nothing begins while the machine runs on battery"`
+	SkipOnMetered bool          `json:"skip_on_metered,omitempty" doc:"Nothing begins while the machine's connection is metered"`
 }
 
 // Keep says which snapshots of a policy at a host are kept: those that any of its fields keeps. Nothing set: all.
@@ -80,6 +84,7 @@ func nameKey(name string) string { return strings.ToLower(name) }
 // checked is the spec in its one form, or what is wrong with it.
 func (s Spec) checked() (Spec, error) {
 	s.Hosts = s.Hosts.sorted()
+	s.Schedule.Windows = sortedWindows(s.Schedule.Windows)
 	if s.Keep != nil {
 		if s.Keep.nothing() {
 			s.Keep = nil
@@ -193,7 +198,10 @@ func (t Timing) check() error {
 	case t.LateSeconds < 0 || t.LateSeconds > int64(maxLate.Seconds()):
 		return fault.Invalidf("schedule.late_seconds: give 0 (until the next one is due) to %d", int64(maxLate.Seconds()))
 	}
-	return t.checkCron()
+	if err := t.checkCron(); err != nil {
+		return err
+	}
+	return t.checkWindows()
 }
 
 func (k Keep) nothing() bool {

@@ -86,10 +86,16 @@ func loadTimeline(db *gorm.DB, policyID string, version int64) (timeline, error)
 	return t, nil
 }
 
-func (t Timing) parse() (*schedule.Schedule, error) { return schedule.Parse(t.Cron, t.Zone) }
+func (t Timing) parse() (*schedule.Schedule, error) {
+	times, err := schedule.Parse(t.Cron, t.Zone)
+	if err != nil {
+		return nil, err
+	}
+	return within(times, t.Windows, time.Duration(t.LateSeconds)*time.Second)
+}
 
 func (t Timing) checkCron() error {
-	if _, err := t.parse(); err != nil {
+	if _, err := schedule.Parse(t.Cron, t.Zone); err != nil {
 		return fault.Invalidf("schedule.%v", err)
 	}
 	return nil

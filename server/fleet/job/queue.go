@@ -73,6 +73,15 @@ func MayEstimate(features []string, agentVersion string) error {
 	return nil
 }
 
+// MayLimit refuses a backup with limits that the host's agent does not know: it would refuse the whole order. said: it has
+// announced what it can do.
+func MayLimit(spec *wire.BackupSpec, said bool, features []string, agentVersion string) error {
+	if said && spec.Limited() && !slices.Contains(features, wire.FeatureLimits) {
+		return fault.New(fault.Conflict, "limits_unsupported", "the agent on this host (version %s) knows no download limit, nice and I/O class; upgrade it, or leave them out", agentVersion)
+	}
+	return nil
+}
+
 // MayRetry refuses to repeat a job that has not ended.
 func MayRetry(state wire.State) error {
 	if !state.Terminal() {
