@@ -13,6 +13,12 @@ import type { components } from "./schema";
 type Schemas = components["schemas"];
 
 export type PolicySpec = Schemas["PolicySpec"];
+export type Windows = NonNullable<PolicySpec["schedule"]["windows"]>;
+/** What bounds the times at which a schedule's runs begin. */
+export interface Within {
+	windows: Windows;
+	late_seconds: number;
+}
 export type PolicyHosts = Schemas["PolicySelector"];
 export type Keep = Schemas["Keep"];
 export type Policy = Schemas["Policy"];
@@ -106,13 +112,13 @@ export const fleetCalendarQuery = (days: number, aheadHours: number, utcOffsetMi
 	});
 
 /** A schedule in words, and its next times. What is wrong with it is the error. */
-export const scheduleQuery = (cron: string, zone: string, spreadSeconds: number) =>
+export const scheduleQuery = (cron: string, zone: string, spreadSeconds: number, within?: Within) =>
 	queryOptions({
-		queryKey: ["schedule", cron, zone, spreadSeconds] as const,
+		queryKey: ["schedule", cron, zone, spreadSeconds, within] as const,
 		queryFn: ({ signal }) =>
 			got(
 				client.POST("/api/schedules/preview", {
-					body: { cron, zone, ...(spreadSeconds > 0 && { spread_seconds: spreadSeconds }) },
+					body: { cron, zone, ...(spreadSeconds > 0 && { spread_seconds: spreadSeconds }), ...within },
 					signal,
 				}),
 			),

@@ -12,6 +12,9 @@ export interface BackupForm {
 	tags: string;
 	uploadLimit: string;
 	dryRun: boolean;
+	downloadLimit: string;
+	nice: string;
+	ioClass: NonNullable<BackupSpec["io_class"]> | "";
 }
 
 export type BackupField = keyof BackupForm;
@@ -26,6 +29,9 @@ export const backupFields: Record<string, BackupField> = {
 	exclude_caches: "excludeCaches",
 	one_file_system: "oneFileSystem",
 	dry_run: "dryRun",
+	download_limit_kib: "downloadLimit",
+	cpu_nice: "nice",
+	io_class: "ioClass",
 };
 
 /** The form of what a backup was asked; without one: an empty form with what is nearly always right. A dry run is not repeated. */
@@ -39,7 +45,16 @@ export function formOf(spec: BackupSpec | null | undefined): BackupForm {
 		tags: (spec?.tags ?? []).join(", "),
 		uploadLimit: spec?.upload_limit_kib ? String(spec.upload_limit_kib) : "",
 		dryRun: false,
+		downloadLimit: spec?.download_limit_kib ? String(spec.download_limit_kib) : "",
+		nice: spec?.cpu_nice ? String(spec.cpu_nice) : "",
+		ioClass: spec?.io_class ?? "",
 	};
+}
+
+/** A whole number as it is typed; empty is 0; undefined: it is none. */
+function wholeNumber(text: string): number | undefined {
+	const t = text.trim();
+	return t === "" ? 0 : /^\d{1,10}$/.test(t) ? Number(t) : undefined;
 }
 
 /** The order, or what is wrong with which field. What is off or empty is left out of it. */
@@ -52,6 +67,10 @@ export function specOf(f: BackupForm): { spec: BackupSpec } | { errors: Partial<
 	if (largerThan === undefined) errors.largerThan = "Give a size such as 500 MiB or 2 GiB";
 	const upload = f.uploadLimit.trim() === "" ? 0 : /^\d+$/.test(f.uploadLimit.trim()) ? Number(f.uploadLimit) : -1;
 	if (upload < 0) errors.uploadLimit = "Give a whole number of KiB a second";
+	const download = wholeNumber(f.downloadLimit);
+	if (download === undefined) errors.downloadLimit = "Give a whole number of KiB a second";
+	const nice = wholeNumber(f.nice);
+	if (nice === undefined || nice > 19) errors.nice = "Give a whole number from 1 to 19";
 	for (const [k, v] of Object.entries(errors)) if (v === undefined) delete errors[k as BackupField];
 	if (Object.keys(errors).length > 0) return { errors };
 
@@ -64,6 +83,9 @@ export function specOf(f: BackupForm): { spec: BackupSpec } | { errors: Partial<
 	if (f.oneFileSystem) spec.one_file_system = true;
 	if (largerThan) spec.exclude_larger_than = largerThan;
 	if (upload) spec.upload_limit_kib = upload;
+	if (download) spec.download_limit_kib = download;
+	if (nice) spec.cpu_nice = nice;
+	if (f.ioClass !== "") spec.io_class = f.ioClass;
 	if (f.dryRun) spec.dry_run = true;
 	return { spec };
 }

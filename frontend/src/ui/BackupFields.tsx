@@ -18,10 +18,12 @@ interface Props {
 	trial?: ReactNode;
 	/** With the switch of a dry run. */
 	dryRun?: boolean;
+	/** The limits are elsewhere. */
+	limitsElsewhere?: boolean;
 }
 
 /** What is backed up, as fields: for one order, and for a policy. */
-export function BackupFields({ form, set, error, paths, note, focus, trial, dryRun }: Props) {
+export function BackupFields({ form, set, error, paths, note, focus, trial, dryRun, limitsElsewhere }: Props) {
 	return (
 		<>
 			<Textarea
@@ -70,14 +72,16 @@ export function BackupFields({ form, set, error, paths, note, focus, trial, dryR
 					error={error("largerThan")}
 					onChange={(e) => set("largerThan", e.currentTarget.value)}
 				/>
-				<TextInput
-					label="Upload limit"
-					description="KiB a second; empty: as fast as it goes"
-					inputMode="numeric"
-					value={form.uploadLimit}
-					error={error("uploadLimit")}
-					onChange={(e) => set("uploadLimit", e.currentTarget.value)}
-				/>
+				{!limitsElsewhere && (
+					<TextInput
+						label="Upload limit"
+						description="KiB a second; empty: as fast as it goes"
+						inputMode="numeric"
+						value={form.uploadLimit}
+						error={error("uploadLimit")}
+						onChange={(e) => set("uploadLimit", e.currentTarget.value)}
+					/>
+				)}
 				<TextInput
 					label="Tags"
 					description="Words on the snapshot to find it by: daily, before-upgrade"

@@ -2,7 +2,7 @@ import { NativeSelect, Select, TextInput } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
 import { useId, useState } from "react";
-import { scheduleQuery } from "../api/policies";
+import { scheduleQuery, type Windows } from "../api/policies";
 import { messageOf } from "../api/problem";
 import { changed, cronOf, hourSteps, parseTime, type Rhythm, rhythmOf, timeText, weekdays } from "../lib/cron";
 import { duration, short, zoned } from "../lib/time";
@@ -220,15 +220,23 @@ export function SchedulePreview({
 	cron,
 	zone,
 	spreadSeconds = 0,
+	lateSeconds = 0,
+	windows = [],
 }: {
 	cron: string;
 	zone: string;
 	spreadSeconds?: number;
+	lateSeconds?: number;
+	windows?: Windows;
 }) {
-	const [asked] = useDebouncedValue(`${cron.trim()}\n${zone}\n${spreadSeconds}`, 300);
-	const [c = "", z = "", s = "0"] = asked.split("\n");
+	const bounds = windows.length > 0 ? JSON.stringify({ windows, late_seconds: lateSeconds }) : "";
+	const [asked] = useDebouncedValue(`${cron.trim()}\n${zone}\n${spreadSeconds}\n${bounds}`, 300);
+	const [c = "", z = "", s = "0", b = ""] = asked.split("\n");
 	const now = useNow();
-	const query = useQuery({ ...scheduleQuery(c, z, Number(s)), enabled: c !== "" && z !== "" });
+	const query = useQuery({
+		...scheduleQuery(c, z, Number(s), b === "" ? undefined : JSON.parse(b)),
+		enabled: c !== "" && z !== "",
+	});
 	if (c === "") return <div className={classes.preview}>Say when, and the next times stand here.</div>;
 	if (query.error)
 		return (
@@ -251,7 +259,10 @@ export function SchedulePreview({
 					<> That is as often as every {duration(p.every_seconds)}; few backups are done by then.</>
 				)}
 			</span>
-			<ol className={classes.next} aria-label="The next times">
+			{b !== "" && p.next.length === 0 && (
+				<span role="alert">It never begins: no time lies in one of its windows, and none can wait for one.</span>
+			)}
+			<ol className={classes.next} aria-label={b === "" ? "The next times" : "The next times at which it begins"}>
 				{p.next.map((at) => (
 					<li key={at} title={`in ${short(Math.max(0, Date.parse(at) - now))}`}>
 						<time dateTime={at}>{zoned(at, z)}</time>

@@ -11,6 +11,18 @@ import { Foreign } from "../../ui/Foreign";
 import { Card } from "../../ui/Page";
 import classes from "./Host.module.css";
 
+/** What it says of the conditions of policies. */
+const powerWords: Record<string, string> = {
+	mains: "mains, when its agent last said hello",
+	battery: "battery, when its agent last said hello",
+	unknown: "cannot be known here: counts as mains",
+};
+const meteredWords: Record<string, string> = {
+	yes: "yes, when its agent last said hello",
+	no: "no, when its agent last said hello",
+	unknown: "cannot be known here, without NetworkManager: counts as not metered",
+};
+
 /** What the machine is. */
 export function Machine({ host }: { host: Host }) {
 	const f = host.facts;
@@ -41,6 +53,8 @@ export function Machine({ host }: { host: Host }) {
 						"Clock",
 						Math.abs(skew) > 1.5 && `${duration(Math.abs(skew))} ${skew > 0 ? "ahead of" : "behind"} the server's`,
 					],
+					["Power", f.power && powerWords[f.power]],
+					["Metered", f.metered && meteredWords[f.metered]],
 					["Added", <Ago key="a" at={host.created_at} />],
 					[
 						"Id",

@@ -45,6 +45,10 @@ export function asked(job: Pick<Job, "kind" | "spec">): Fact[] {
 			texts("Tags", s.tags);
 			if (Number(s.upload_limit_kib) > 0)
 				facts.push({ label: "Upload", value: `At most ${bytes(Number(s.upload_limit_kib) * 1024)}/s` });
+			if (Number(s.download_limit_kib) > 0)
+				facts.push({ label: "Download", value: `At most ${bytes(Number(s.download_limit_kib) * 1024)}/s` });
+			flag("Nice", s.cpu_nice, String(s.cpu_nice));
+			flag("Disks", s.io_class, s.io_class === "idle" ? "Only when nobody else reads or writes" : "After normal work");
 			break;
 		case "estimate":
 			texts("Folders", s.paths);

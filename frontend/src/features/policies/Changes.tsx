@@ -31,6 +31,12 @@ const names: Record<string, string> = {
 	"schedule.spread_seconds": "Spread, seconds",
 	"schedule.late_seconds": "May begin late, seconds",
 	"schedule.no_catch_up": "Nothing is caught up",
+	"backup.download_limit_kib": "Download limit, KiB a second",
+	"backup.cpu_nice": "Nice",
+	"backup.io_class": "Turn at the disks",
+	"schedule.windows": "Windows",
+	"schedule.skip_on_battery": "Not on battery",
+	"schedule.skip_on_metered": "Not on a metered connection",
 	time_limit_seconds: "Time limit, seconds",
 	keep: "What is kept",
 };

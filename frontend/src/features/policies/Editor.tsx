@@ -14,11 +14,14 @@ import { ownZone, SchedulePreview, When, ZonePicker } from "../../ui/When";
 import { draftOf, formOf, movedOn, type PolicyErrors, type PolicyForm, policyFields } from "./form";
 import { HookFields } from "./Hooks";
 import { KeepFields } from "./Keep";
+import { LimitFields } from "./Limits";
 import { PlanDialog } from "./PlanDialog";
 import classes from "./Policies.module.css";
 import { presets } from "./presets";
 import { Trial } from "./Trial";
 import { Who } from "./Who";
+import { WindowFields } from "./Windows";
+import { windowError, windowsOf } from "./windowForm";
 
 interface Props {
 	/** The policy as it is now; none: a new one. */
@@ -145,6 +148,7 @@ export function Editor({ policy, draft: first, saved, leave }: Props) {
 							set={(f, value) => setForm((now) => ({ ...now, backup: { ...now.backup, [f]: value } }))}
 							error={error}
 							trial={<Trial form={form} set={set} />}
+							limitsElsewhere
 							paths="Absolute, one a line: /etc, /home, /srv. Where a machine lacks one of them, its backup ends with issues."
 						/>
 					)}
@@ -158,6 +162,16 @@ export function Editor({ policy, draft: first, saved, leave }: Props) {
 			</Card>
 			<Card title="When">
 				<Schedule form={form} set={set} error={error} />
+			</Card>
+			<Card title="Windows and conditions">
+				<WindowFields form={form} set={set} error={error} />
+			</Card>
+			<Card title="Limits">
+				<LimitFields
+					form={form.backup}
+					set={(f, value) => setForm((now) => ({ ...now, backup: { ...now.backup, [f]: value } }))}
+					error={error}
+				/>
 			</Card>
 			<Card title="What is kept">
 				<KeepFields form={form} set={set} error={error} policy={policy} />
@@ -253,7 +267,13 @@ function Schedule({ form, set, error }: PartProps) {
 				With a spread each machine begins at a time of its own within it, always the same: a hundred do not meet at the
 				storage at once.
 			</p>
-			<SchedulePreview cron={form.cron} zone={form.zone} spreadSeconds={form.spread} />
+			<SchedulePreview
+				cron={form.cron}
+				zone={form.zone}
+				spreadSeconds={form.spread}
+				lateSeconds={form.late}
+				windows={windowsOf(form.windows.filter((w) => !windowError(w)))}
+			/>
 			<div className={classes.pair}>
 				<NativeSelect
 					label="May begin late by"

@@ -39,6 +39,7 @@ import { Changes } from "./Changes";
 import { keepWords, whoWords } from "./form";
 import { Day } from "./Policies";
 import classes from "./Policies.module.css";
+import { conditionWords, windowWords } from "./windowForm";
 
 export type Tab = "machines" | "due" | "versions";
 
@@ -223,6 +224,9 @@ function What({ policy: p }: { policy: Policy }) {
 						["File systems", b.one_file_system && "stays on each path's"],
 						["Large files", b.exclude_larger_than ? `above ${bytes(b.exclude_larger_than)} left out` : undefined],
 						["Tags", (b.tags?.length ?? 0) > 0 && <Texts key="t" all={b.tags ?? []} />],
+						["Download", b.download_limit_kib ? `at most ${bytes(b.download_limit_kib * 1024)}/s` : undefined],
+						["Nice", b.cpu_nice ? String(b.cpu_nice) : undefined],
+						["Disks", b.io_class],
 						["Upload", b.upload_limit_kib ? `at most ${bytes(b.upload_limit_kib * 1024)}/s` : undefined],
 						[
 							"Where",
@@ -250,6 +254,8 @@ function What({ policy: p }: { policy: Policy }) {
 						["Zone", <Foreign key="z">{s.zone}</Foreign>],
 						["Spread", s.spread_seconds ? `over ${duration(s.spread_seconds)}` : "none: all at once"],
 						["May be late", s.late_seconds ? `by ${duration(s.late_seconds)}` : "until the next one is due"],
+						["Windows", (s.windows?.length ?? 0) > 0 && (s.windows ?? []).map(windowWords).join("; ")],
+						["Begins not", conditionWords(s)],
 						["After an absence", s.no_catch_up ? "nothing is caught up" : "one backup is caught up"],
 						["Time limit", p.spec.time_limit_seconds ? duration(p.spec.time_limit_seconds) : undefined],
 						["Next", p.enabled ? <Ago key="n" at={p.next_due_at} never="none" /> : "switched off"],

@@ -2,6 +2,7 @@ import type { Keep, Policy, PolicyDraft, PolicySpec } from "../../api/policies";
 import { type BackupForm, backupFields, formOf as backupFormOf, specOf } from "../../lib/backupForm";
 import { parseLabels } from "../../lib/labels";
 import { aboutDumps, type HooksForm, hookFields, hooksFormOf, hooksOf } from "./hooks";
+import { type WindowForm, windowError, windowForms, windowsOf } from "./windowForm";
 
 /** The numbers of what is kept, as they are typed. */
 export const keepNumbers = ["last", "hourly", "daily", "weekly", "monthly", "yearly", "within_days"] as const;
@@ -30,6 +31,9 @@ export interface PolicyForm {
 	timeLimit: number;
 	keep: Record<KeepNumber, string>;
 	keepTags: string;
+	windows: WindowForm[];
+	skipOnBattery: boolean;
+	skipOnMetered: boolean;
 }
 
 export type PolicyErrors = Partial<Record<string, string>>;
@@ -56,6 +60,9 @@ export function formOf(p: PolicyDraft | undefined, zone: string): PolicyForm {
 		timeLimit: s?.time_limit_seconds ?? 0,
 		keep: keepForm(s?.keep),
 		keepTags: (s?.keep?.tags ?? []).join(", "),
+		windows: windowForms(s?.schedule.windows),
+		skipOnBattery: s?.schedule.skip_on_battery === true,
+		skipOnMetered: s?.schedule.skip_on_metered === true,
 	};
 }
 
@@ -82,6 +89,7 @@ export const policyFields: Record<string, string> = {
 	late_seconds: "late",
 	time_limit_seconds: "timeLimit",
 	keep: "keep",
+	windows: "windows",
 	...Object.fromEntries(keepNumbers.map((n) => [n, n])),
 };
 
@@ -114,6 +122,10 @@ export function draftOf(f: PolicyForm): { draft: PolicyDraft } | { errors: Polic
 	if ("errors" in hooks) Object.assign(errors, hooks.errors);
 	if ("errors" in backup) Object.assign(errors, backup.errors);
 	if (f.cron.trim() === "") errors.cron = "Say when";
+	for (const w of f.windows) {
+		const wrong = windowError(w);
+		if (wrong) errors[`window${w.key}`] = wrong;
+	}
 	const keep = keepOf(f);
 	if ("errors" in keep) Object.assign(errors, keep.errors);
 	if (
@@ -139,6 +151,9 @@ export function draftOf(f: PolicyForm): { draft: PolicyDraft } | { errors: Polic
 			...(f.spread > 0 && { spread_seconds: f.spread }),
 			...(f.late > 0 && { late_seconds: f.late }),
 			...(!f.catchUp && { no_catch_up: true }),
+			...(f.windows.length > 0 && { windows: windowsOf(f.windows) }),
+			...(f.skipOnBattery && { skip_on_battery: true }),
+			...(f.skipOnMetered && { skip_on_metered: true }),
 		},
 		...(f.repository !== "" && { repository_id: f.repository }),
 		...(f.timeLimit > 0 && { time_limit_seconds: f.timeLimit }),

@@ -9,6 +9,8 @@ export interface Preset {
 
 const none = { last: "", hourly: "", daily: "", weekly: "", monthly: "", yearly: "", within_days: "" };
 
+const anytime = { windows: [], skipOnBattery: false, skipOnMetered: false };
+
 /** Starting points: what is nearly always right, to be looked at and changed. */
 export const presets: readonly Preset[] = [
 	{
@@ -30,6 +32,7 @@ export const presets: readonly Preset[] = [
 			spread: 3600,
 			late: 0,
 			catchUp: true,
+			...anytime,
 			keep: { ...none, daily: "14", weekly: "8", monthly: "12" },
 		}),
 	},
@@ -51,13 +54,14 @@ export const presets: readonly Preset[] = [
 			spread: 600,
 			late: 0,
 			catchUp: true,
+			...anytime,
 			keep: { ...none, hourly: "24", daily: "14", weekly: "8", monthly: "12" },
 		}),
 	},
 	{
 		id: "laptop",
 		name: "Laptop",
-		about: "Homes, whenever it is on; what was due while it slept is caught up once",
+		about: "Homes, whenever it is on and plugged in; what was due while it slept is caught up once",
 		apply: (f) => ({
 			...f,
 			name: f.name || "Laptops",
@@ -72,6 +76,9 @@ export const presets: readonly Preset[] = [
 			spread: 900,
 			late: 0,
 			catchUp: true,
+			windows: [],
+			skipOnBattery: true,
+			skipOnMetered: true,
 			keep: { ...none, daily: "14", weekly: "8", monthly: "6" },
 		}),
 	},
