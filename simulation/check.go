@@ -527,6 +527,9 @@ func (w *World) checkResult(id string, t *truth, j job.Job) {
 	if j.LateReport && !w.wasFull(t.host) {
 		w.violate("J1", "%s has a late report beside its one result", w.name(id))
 	}
+	if t.ahead {
+		return // its log was put aside with its folder, before its due time came
+	}
 	l := w.server.log(id)
 	if !l.Complete {
 		w.violate("L1", "the log of %s is not complete: %d lines of %d, %s", w.name(id), l.NextLine-1, l.lines, l.Problem)

@@ -35,7 +35,9 @@ type machine struct {
 	locks    int // counts changes of locks
 	// keepsSecrets: its guard allows the password on the disk.
 	keepsSecrets bool
-	known        time.Duration // since when it knows its repository's id; 0: not
+	// battery and metered are what it runs on, and over.
+	battery, metered bool
+	known            time.Duration // since when it knows its repository's id; 0: not
 }
 
 const stateDir = "/state"

@@ -159,6 +159,9 @@ func (a *agent) planFacts() planner.Facts {
 	} else {
 		a.plan.unsure = -1
 	}
+	if a.plan.book.Judges(f.Now) {
+		f.OnBattery, f.Metered = a.m.battery, a.m.metered
+	}
 	if !a.plan.secrets {
 		f.Shut = "the repository's password is not kept here"
 	}
@@ -205,6 +208,7 @@ func (w *World) forgotten(host string, had planner.Book, told wire.Schedule) {
 func (a *agent) tellTicks(ticks []wire.Tick) {
 	w, s, host := a.m.w, a.m.w.server, a.m.host
 	a.plan.asking = true
+	a.checkAsks(ticks, a.planNow())
 	send(a.process, "ticks", 0, once(s, host, func() (wire.TicksReply, error) {
 		return s.account(host, wire.TicksRequest{Ticks: ticks})
 	}), func(reply wire.TicksReply, err error) {
@@ -235,7 +239,15 @@ func (a *agent) tellTicks(ticks []wire.Tick) {
 // letGoSince is the oldest due time that the server, which does not answer, was let go for; the one that begins, if it is
 // the only one.
 func (a *agent) letGoSince(b planner.Begin, f planner.Facts) time.Time {
-	since := b.DueAt
+	own := b.DueAt
+	for _, p := range a.plan.book.Policies {
+		for _, d := range p.Open {
+			if p.ID == b.Policy.ID && d.At.Equal(b.DueAt) && d.Free.After(own) {
+				own = d.Free // its window opened, or a condition was gone
+			}
+		}
+	}
+	since := own
 	for _, p := range a.plan.book.Policies {
 		if p.ID != b.Policy.ID || f.Answers {
 			continue
@@ -243,9 +255,9 @@ func (a *agent) letGoSince(b planner.Begin, f planner.Facts) time.Time {
 		for _, d := range p.Open {
 			switch {
 			case !d.At.Before(b.DueAt):
-			case d.Begun:
-				since = b.DueAt // what was begun ends the wait before it
-			case d.At.Before(since):
+			case d.Begun || d.Held != "":
+				since = own // what was begun ends the wait before it, what was held did not wait for the server
+			case d.At.Before(since) && d.Free.Before(since):
 				since = d.At
 			}
 		}
@@ -268,6 +280,8 @@ func (a *agent) beginHere(b planner.Begin, f planner.Facts) {
 	if _, err := a.store.Schedule(&kept); err != nil || !accountedFor(kept, b) {
 		w.violate("S4", "the job of %s begins at %s, and the book does not say so", b.DueAt.Format(time.TimeOnly), m.name)
 	}
+	a.checkBegin("begins", b.Policy, b.DueAt, f.Now)
+	a.checkStop(b, f.Now)
 	if waited := f.Now.Sub(a.letGoSince(b, f)); waited < planner.LocalAfter {
 		w.violate("S5", "the job of %s begins at %s after %s", b.DueAt.Format(time.TimeOnly), m.name, waited)
 	}

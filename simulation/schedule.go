@@ -110,6 +110,7 @@ func (w *World) makePolicies() {
 		}
 		w.reschedule(m.host)
 	}
+	w.bindPolicies()
 	for range r.IntN(3) {
 		at, what, cron := time.Duration(r.Int64N(int64(w.plan.faulty))), r.IntN(3), rhythm()
 		p, m := w.server.policies[r.IntN(len(w.server.policies))], w.machines[r.IntN(len(w.machines))]
@@ -164,6 +165,7 @@ func (s *server) rhythm(p *policy, cron string) {
 // endPolicies lets no more come due, once there are no more faults.
 func (w *World) endPolicies() {
 	for _, p := range w.server.policies {
+		w.free(p)
 		w.server.rhythm(p, never)
 	}
 }
@@ -218,6 +220,12 @@ func (s *server) account(host string, q wire.TicksRequest) (wire.TicksReply, err
 			continue
 		}
 		if !known {
+			_, there := s.jobs.Job(id)
+			if p := s.policy(t.PolicyID); t.Outcome == "" && !there && !isOpen(p.Windows, w.clock()) {
+				w.Counts.TicksLater++
+				reply.Ticks = append(reply.Ticks, wire.TickAnswer{Later: true})
+				continue
+			}
 			row = tick{host, t.PolicyID, t.DueAt, t.Outcome}
 			if t.Outcome == "" {
 				var err error

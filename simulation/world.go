@@ -65,7 +65,7 @@ type Counts struct {
 	// Faults of the server.
 	KilledBeforeCommit, KilledAfterCommit, BothAway, DatabaseAway, Restores int
 	// Due times, by their outcome, and jobs that hosts began by themselves.
-	TicksRun, TicksCoalesced, TicksMissed, TicksSkipped, LocalBegins, LocalRuns, Adopted int
+	TicksRun, TicksCoalesced, TicksMissed, TicksSkipped, TicksLater, LocalBegins, LocalRuns, Adopted int
 	// Cancels, by what the job was then.
 	CancelsQueued, CancelsAccepted, CancelsRunning int
 	Virtual                                        time.Duration

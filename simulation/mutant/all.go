@@ -17,6 +17,7 @@ const (
 	virtualSide = "simulation/supervisor.go"
 	planRules   = "agent/planner/plan.go"
 	bookRules   = "agent/planner/book.go"
+	holdRules   = "agent/planner/hold.go"
 )
 
 // All are the rules of docs/protocol.md that can be taken out.
@@ -177,6 +178,23 @@ var All = []Mutant{
 	{Name: "forget-open", Rule: "another rhythm leaves open what was due by the old one",
 		Stays: "a due time that no durable book has is none to the histories, and did not come up in 700; TestAnotherCronHoldsForTheFutureAlone fails without it", Edits: []Edit{{bookRules,
 			"\t\t\t\tknown.look(f)\n", ""}}},
+
+	// Windows and conditions.
+	{Name: "begin-outside", Rule: "a run begins in its windows only", Edits: []Edit{{holdRules,
+		"case at.After(f.Now):", "case false:"}}},
+	{Name: "begin-held", Rule: "nothing begins here under a condition", Edits: []Edit{{holdRules,
+		"case p.SkipOnBattery && f.OnBattery:", "case false:"}, {holdRules,
+		"case p.SkipOnMetered && f.Metered:", "case false:"}}},
+	{Name: "judge-never", Rule: "conditions are looked at whenever something depends on them", Edits: []Edit{{holdRules,
+		"if d.Outcome == \"\" && !d.Begun && !now.Before(d.NotBefore) {\n\t\t\t\treturn true", "if d.At.IsZero() {\n\t\t\t\treturn true"}}},
+	{Name: "held-missed", Rule: "what waits by the policy's own rules is skipped when the next one is due, not missed", Edits: []Edit{{planRules,
+		"case i != last && d.Held != \"\":", "case false:"}}},
+	{Name: "later-forgets", Rule: "a due time that is answered later stays open", Rare: true, Edits: []Edit{{bookRules,
+		"\t\tif answers[i].Later {\n\t\t\tif n >= 0 {\n\t\t\t\tp.Open[n].Later = true\n\t\t\t}\n\t\t\tcontinue\n\t\t}\n", ""}}},
+	{Name: "window-at-once", Rule: "the server's 120 s begin with the window", Edits: []Edit{{planRules,
+		"since := latest(latest(p.Open[n].At, p.Open[n].Seen), p.Open[n].Free)", "since := latest(p.Open[n].At, p.Open[n].Seen)"}}},
+	{Name: "stop-unbounded", Rule: "a window that stops at its end bounds what begins here", Edits: []Edit{{planRules,
+		"Begin{Policy: p.bounded(f.Now), DueAt", "Begin{Policy: p.ScheduledPolicy, DueAt"}}},
 
 	// The log and the list.
 	{Name: "log-gap", Rule: "a gap is refused", Edits: []Edit{{logRules, "case q.FirstLine > l.NextLine:", "case false:"}}},
