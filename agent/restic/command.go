@@ -24,8 +24,8 @@ type Order struct {
 	TimeLimit time.Duration
 	// Keys is what FindKeys found, for a rotation of keys alone.
 	Keys *Keys
-	// DownloadKiB bounds what a run of any kind but a backup, which has its own, reads from the repository, in KiB per
-	// second; 0: none.
+	// DownloadKiB bounds what a run reads from the repository, in KiB per second; 0: none. A backup has its own, and what
+	// a rotation of keys reads is too little to count.
 	DownloadKiB int
 }
 
@@ -113,7 +113,7 @@ func Build(a Access, o Order) (Invocation, error) {
 	if err != nil {
 		return Invocation{}, err
 	}
-	if o.DownloadKiB > 0 && i.Kind != wire.KindBackup {
+	if o.DownloadKiB > 0 && i.Kind != wire.KindBackup && i.Kind != wire.KindRotateKey {
 		i.Args = slices.Insert(i.Args, 1, flag("limit-download", strconv.Itoa(o.DownloadKiB)))
 	}
 	return i, nil
