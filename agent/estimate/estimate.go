@@ -84,8 +84,8 @@ func read(o Order, w Watch, included func(path string)) (*wire.Estimate, error) 
 	}
 	k := &walk{order: o, patterns: list, denied: map[string]bool{}, roots: map[string]bool{}, onTheWay: map[string]bool{}, watch: w, now: time.Now, included: included,
 		seen: map[int]bool{}, estimate: &wire.Estimate{Patterns: make([]wire.EstimatePattern, len(o.Spec.Excludes))}}
-	k.largest.size = func(f wire.EstimateFolder) int64 { return f.Bytes }
-	k.out.size = func(x wire.EstimateExcluded) int64 { return x.Bytes }
+	k.largest.size, k.largest.path = func(f wire.EstimateFolder) int64 { return f.Bytes }, func(f wire.EstimateFolder) string { return f.Path }
+	k.out.size, k.out.path = func(x wire.EstimateExcluded) int64 { return x.Bytes }, func(x wire.EstimateExcluded) string { return x.Path }
 	for _, d := range o.Denied {
 		k.denied[d] = true
 	}
@@ -188,6 +188,9 @@ func (k *walk) visit(fd int, e entry) (files, bytes int64) {
 			return 0, 0 // where another file system is mounted: the folder is in, what lies in it is not
 		}
 		files, bytes = k.folder(fd, e.name, entry{path: e.path, parts: e.parts, device: e.device, above: st.Dev, untested: above})
+		if bytes == 0 {
+			return files, bytes
+		}
 		k.largest.add(wire.EstimateFolder{Path: shown(e.path), Files: files, Bytes: bytes, Exclude: literal(e.path)})
 		return files, bytes
 	case unix.S_IFREG:

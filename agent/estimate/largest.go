@@ -12,6 +12,7 @@ import (
 // top keeps the largest of what it is given.
 type top[T any] struct {
 	size func(T) int64
+	path func(T) string
 	list []T
 }
 
@@ -36,9 +37,11 @@ func (t *top[T]) add(x T) {
 	}
 }
 
-// sorted is what was kept, the largest first.
+// sorted is what was kept, the largest first; of equal ones a folder before what lies in it.
 func (t *top[T]) sorted() []T {
-	slices.SortStableFunc(t.list, func(a, b T) int { return cmp.Compare(t.size(b), t.size(a)) })
+	slices.SortFunc(t.list, func(a, b T) int {
+		return cmp.Or(cmp.Compare(t.size(b), t.size(a)), cmp.Compare(t.path(a), t.path(b)))
+	})
 	return t.list
 }
 

@@ -21,8 +21,8 @@ type Pattern struct {
 	rooted bool
 	// again: it began with an exclamation mark and includes again what patterns before it took out.
 	again bool
-	// folders: one of the parts is anyFolders.
-	folders bool
+	// folders is how many of the parts are anyFolders.
+	folders int
 }
 
 type part struct {
@@ -41,7 +41,9 @@ func Parse(text string) (Pattern, error) {
 		if _, err := path.Match(s, s); err != nil {
 			return Pattern{}, fmt.Errorf("%.80q is not a pattern: %w", text, err)
 		}
-		p.folders = p.folders || s == anyFolders
+		if s == anyFolders {
+			p.folders++
+		}
 		p.parts = append(p.parts, part{s, !strings.ContainsAny(s, `*?[\`)})
 	}
 	return p, nil
@@ -58,52 +60,60 @@ func Parts(clean string) []string {
 
 // matches reports whether the pattern matches the path with these parts, or a folder above it.
 func (p Pattern) matches(parts []string) bool {
-	for n := 1; n <= len(parts); n++ {
-		if p.matchesItself(parts[:n]) {
-			return true
-		}
+	// restic counts the root as a part, of the path and of a rooted pattern.
+	room := len(parts) + 1 - len(p.parts)
+	if p.rooted {
+		room--
+		return len(p.parts) > 0 && fits(p.parts, parts, room, false)
 	}
-	return false
+	return len(p.parts) > 0 && slices.ContainsFunc(offsets(parts), func(tail []string) bool { return fits(p.parts, tail, room, false) })
 }
 
-// matchesItself reports whether the pattern matches the path itself.
+// matchesItself reports whether the pattern matches the path itself. It is asked where no folder above is matched, and is
+// then the same as matches, but for a pattern with more than one anyFolders.
 func (p Pattern) matchesItself(parts []string) bool {
 	switch {
 	case len(p.parts) == 0:
 		return false // the root, which is never taken out by itself
-	case !p.folders && len(p.parts) > len(parts):
+	case p.folders > 1:
+		return p.matches(parts)
+	case p.folders == 0 && (len(p.parts) > len(parts) || p.rooted && len(p.parts) < len(parts)):
 		return false
-	case !p.folders && p.rooted && len(p.parts) < len(parts):
-		return false
-	case !p.folders:
-		return fits(p.parts, parts[len(parts)-len(p.parts):])
+	case p.folders == 0:
+		return fits(p.parts, parts[len(parts)-len(p.parts):], 0, true)
 	case p.rooted:
-		return fits(p.parts, parts)
+		return fits(p.parts, parts, len(parts), true)
 	}
-	for from := range parts {
-		if fits(p.parts, parts[from:]) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(offsets(parts), func(tail []string) bool { return fits(p.parts, tail, len(parts), true) })
 }
 
-// fits compares all of a pattern with all of a path.
-func fits(pattern []part, parts []string) bool {
+// offsets are the path, and what is left of it from each part on.
+func offsets(parts []string) [][]string {
+	all := make([][]string, len(parts))
+	for i := range parts {
+		all[i] = parts[i:]
+	}
+	return all
+}
+
+// fits compares all of a pattern with the beginning of a path, or with all of it. room is by how many parts the whole path
+// is longer than the whole pattern, where each anyFolders that has not been met counts as one part: restic lets none take
+// more than that leaves, so that of two the first takes less than it could where the second takes nothing.
+func fits(pattern []part, parts []string, room int, all bool) bool {
 	for i, p := range pattern {
 		if p.text == anyFolders {
-			for skip := i; skip <= len(parts); skip++ {
-				if fits(pattern[i+1:], parts[skip:]) {
+			for taken := 0; taken <= room+1 && i+taken <= len(parts); taken++ {
+				if fits(pattern[i+1:], parts[i+taken:], room+1-taken, all) {
 					return true
 				}
 			}
 			return false
 		}
-		if i == len(parts) || !p.matches(parts[i]) {
+		if i >= len(parts) || !p.matches(parts[i]) {
 			return false
 		}
 	}
-	return len(pattern) == len(parts)
+	return !all || len(pattern) == len(parts)
 }
 
 func (p part) matches(name string) bool {

@@ -1,7 +1,9 @@
 package pattern
 
 import (
+	"math/rand/v2"
 	"path"
+	"strings"
 	"testing"
 )
 
@@ -32,6 +34,11 @@ func TestPatternsAreComparedPartByPart(t *testing.T) {
 		{"a/**/b/**/c", "/x/a/b/c", true},
 		{"a/**/b/**/c", "/x/a/1/2/b/3/c/d", true},
 		{"a/**/b/**/c", "/x/a/1/c", false},
+		{"a/**/b/**", "/a/x/b/c", true},
+		{"/a/**/b/**", "/a/x/b", false}, // the second could take nothing, but then the first may not take x
+		{"/a/**/b/**", "/a/x/b/c", true},
+		{"/**/a/**/b", "/x/a/b", false},
+		{"/**/a/**/b", "/x/a/b/c", true},
 		{"[ab].txt", "/x/b.txt", true},
 		{"[^ab].txt", "/x/b.txt", false},
 		{"?", "/x/é", true}, // a character, not a byte
@@ -50,6 +57,34 @@ func TestPatternsAreComparedPartByPart(t *testing.T) {
 		}
 		if got, _ := l.Excludes(Parts(c.path), false, nil); got != c.want {
 			t.Errorf("%s takes out %s: got %v, want %v", c.pattern, c.path, got, c.want)
+		}
+	}
+}
+
+// TestWhatIsKnownOfTheFolderSparesOnlyWork: walking down, the short comparison says what the whole one does.
+func TestWhatIsKnownOfTheFolderSparesOnlyWork(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	word := func(of ...string) string { return of[r.IntN(len(of))] }
+	for range 20_000 {
+		var text, name []string
+		for range 1 + r.IntN(5) {
+			text = append(text, word("a", "b", "*", "**", "?"))
+		}
+		for range 1 + r.IntN(6) {
+			name = append(name, word("a", "b", "c"))
+		}
+		p, err := Parse(word("", "/") + strings.Join(text, "/"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := 1; n <= len(name); n++ {
+			got, want := p.matchesItself(name[:n]), p.matches(name[:n])
+			if got != want {
+				t.Fatalf("%v of %v: got %v, want %v", text, name[:n], got, want)
+			}
+			if want {
+				break
+			}
 		}
 	}
 }
