@@ -44,7 +44,7 @@ export function TryEstimate({ hosts, spec, exclude, excludes }: Props) {
 		const s = spec();
 		setWrong(s === undefined);
 		if (!s || !host || open) return;
-		const body: EstimateSpec = { paths: s.paths };
+		const body: EstimateSpec = { paths: s.paths ?? [] };
 		if (s.excludes) body.excludes = s.excludes;
 		if (s.exclude_caches) body.exclude_caches = true;
 		if (s.one_file_system) body.one_file_system = true;
