@@ -1443,7 +1443,7 @@ export interface components {
         };
         AcceptReply: {
             /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key" | "estimate";
             repository: components["schemas"]["RepositoryRef"];
             secrets?: components["schemas"]["Secrets"];
             spec: unknown;
@@ -1463,7 +1463,7 @@ export interface components {
             elapsed_seconds: number;
             id: string;
             /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key" | "estimate";
             /**
              * Format: double
              * @description 0 to 1
@@ -1484,7 +1484,7 @@ export interface components {
             /** Format: date-time */
             due_at: string;
             /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key" | "estimate";
             policy_id: string;
             /** Format: int64 */
             policy_version: number;
@@ -1529,11 +1529,13 @@ export interface components {
             cron: string;
             id: string;
             /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key" | "estimate";
             /** Format: int64 */
             late_seconds?: number;
             name: string;
             no_catch_up?: boolean;
+            skip_on_battery?: boolean;
+            skip_on_metered?: boolean;
             spec: unknown;
             /** Format: int64 */
             spread_seconds?: number;
@@ -1541,6 +1543,7 @@ export interface components {
             time_limit_seconds: number;
             /** Format: int64 */
             version: number;
+            windows?: components["schemas"]["Window"][];
             zone: string;
         };
         AgentSettings: {
@@ -1661,6 +1664,10 @@ export interface components {
             next_cursor?: string;
         };
         BackupSpec: {
+            /** Format: int64 */
+            cpu_nice?: number;
+            /** Format: int64 */
+            download_limit_kib?: number;
             dry_run?: boolean;
             exclude_caches?: boolean;
             /** Format: int64 */
@@ -1680,6 +1687,7 @@ export interface components {
             hooks_after?: string[];
             /** @description Names of the host's own scripts, run before restic in this order */
             hooks_before?: string[];
+            io_class?: string;
             one_file_system?: boolean;
             paths?: string[];
             /** @description Name of the script whose output is backed up, in place of paths */
@@ -1866,6 +1874,72 @@ export interface components {
             restic_version?: string;
             token: string;
         };
+        Estimate: {
+            /** Format: int64 */
+            bytes: number;
+            caches: components["schemas"]["EstimateOut"];
+            excluded: components["schemas"]["EstimateOut"];
+            file_systems: components["schemas"]["EstimateOut"];
+            /** Format: int64 */
+            files: number;
+            /** Format: int64 */
+            folders: number;
+            largest: components["schemas"]["EstimateFolder"][];
+            largest_excluded: components["schemas"]["EstimateExcluded"][];
+            /** Format: int64 */
+            others: number;
+            patterns: components["schemas"]["EstimatePattern"][];
+            samples: string[];
+            shortened?: boolean;
+            too_large: components["schemas"]["EstimateOut"];
+        };
+        EstimateExcluded: {
+            by: string;
+            /** Format: int64 */
+            bytes: number;
+            /** Format: int64 */
+            files: number;
+            partial?: boolean;
+            path: string;
+            /** Format: int64 */
+            pattern?: number;
+        };
+        EstimateFolder: {
+            /** Format: int64 */
+            bytes: number;
+            exclude?: string;
+            /** Format: int64 */
+            files: number;
+            path: string;
+        };
+        EstimateOut: {
+            /** Format: int64 */
+            bytes: number;
+            /** Format: int64 */
+            files: number;
+            /** Format: int64 */
+            matches: number;
+            partial?: boolean;
+        };
+        EstimatePattern: {
+            /** Format: int64 */
+            bytes: number;
+            covered?: boolean;
+            /** Format: int64 */
+            files: number;
+            /** Format: int64 */
+            matches: number;
+            partial?: boolean;
+            samples?: string[];
+        };
+        EstimateSpec: {
+            exclude_caches?: boolean;
+            /** Format: int64 */
+            exclude_larger_than?: number;
+            excludes?: string[];
+            one_file_system?: boolean;
+            paths: string[];
+        };
         Facts: {
             agent_version: string;
             arch: string;
@@ -1874,8 +1948,10 @@ export interface components {
             hostname: string;
             /** Format: int64 */
             memory_bytes: number;
+            metered?: string;
             os: string;
             os_version: string;
+            power?: string;
             restic_path: string;
             restic_version: string;
             restore_root: string;
@@ -1902,6 +1978,7 @@ export interface components {
             /** Format: date-time */
             ended_at?: string;
             error?: components["schemas"]["JobError"];
+            estimate?: components["schemas"]["Estimate"];
             /** Format: int64 */
             exit_code?: number;
             issues?: components["schemas"]["Issue"][];
@@ -2260,6 +2337,8 @@ export interface components {
             /** Format: date-time */
             ended_at?: string;
             error?: components["schemas"]["JobError"];
+            /** @description What a backup would hold; of one job of the kind estimate only */
+            estimate?: components["schemas"]["Estimate"];
             /** Format: int64 */
             exit_code?: number;
             /** Format: date-time */
@@ -2273,7 +2352,7 @@ export interface components {
             /** Format: int64 */
             issues_dropped?: number;
             /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key" | "estimate";
             late_report: boolean;
             log_complete: boolean;
             /** Format: int64 */
@@ -2291,7 +2370,7 @@ export interface components {
             repository: components["schemas"]["RepositoryRef"];
             retry_of?: string;
             /** @description The typed order of the kind. */
-            spec: components["schemas"]["BackupSpec"] | components["schemas"]["RestoreSpec"] | components["schemas"]["CheckSpec"] | components["schemas"]["PruneSpec"] | components["schemas"]["ForgetSpec"] | components["schemas"]["InitSpec"] | components["schemas"]["SnapshotsSpec"] | components["schemas"]["UnlockSpec"] | components["schemas"]["RotateKeySpec"];
+            spec: components["schemas"]["BackupSpec"] | components["schemas"]["RestoreSpec"] | components["schemas"]["CheckSpec"] | components["schemas"]["PruneSpec"] | components["schemas"]["ForgetSpec"] | components["schemas"]["InitSpec"] | components["schemas"]["SnapshotsSpec"] | components["schemas"]["UnlockSpec"] | components["schemas"]["RotateKeySpec"] | components["schemas"]["EstimateSpec"];
             /** Format: date-time */
             stalled_since?: string;
             /** Format: date-time */
@@ -2444,7 +2523,7 @@ export interface components {
         };
         MaintainRepository: {
             /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key" | "estimate";
             /** @description restic's own id */
             repository_id: string;
         };
@@ -2496,7 +2575,7 @@ export interface components {
             delivery: number;
             job_id: string;
             /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key" | "estimate";
             policy_id?: string;
             /** Format: date-time */
             queued_at: string;
@@ -2535,9 +2614,9 @@ export interface components {
             /** @description The absolute paths of a backup; in place of spec */
             args?: string[];
             /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key" | "estimate";
             /** @description The typed order of the kind. */
-            spec?: components["schemas"]["BackupSpec"] | components["schemas"]["RestoreSpec"] | components["schemas"]["CheckSpec"] | components["schemas"]["PruneSpec"] | components["schemas"]["ForgetSpec"] | components["schemas"]["InitSpec"] | components["schemas"]["SnapshotsSpec"] | components["schemas"]["UnlockSpec"] | components["schemas"]["RotateKeySpec"];
+            spec?: components["schemas"]["BackupSpec"] | components["schemas"]["RestoreSpec"] | components["schemas"]["CheckSpec"] | components["schemas"]["PruneSpec"] | components["schemas"]["ForgetSpec"] | components["schemas"]["InitSpec"] | components["schemas"]["SnapshotsSpec"] | components["schemas"]["UnlockSpec"] | components["schemas"]["RotateKeySpec"] | components["schemas"]["EstimateSpec"];
             /**
              * Format: int64
              * @description 0: the kind's own
@@ -2588,6 +2667,21 @@ export interface components {
             /** Format: int64 */
             removed_count: number;
         };
+        PlanKept: {
+            /** @description Why nothing goes until a person has looked */
+            frozen?: string;
+            host: components["schemas"]["HostRef"];
+            /** Format: int64 */
+            kept: number;
+            /** @description The server removes snapshots from this machine's repository */
+            maintained: boolean;
+            /** Format: int64 */
+            removed: number;
+            /** Format: int64 */
+            removed_before: number;
+            /** Format: int64 */
+            snapshots: number;
+        };
         PlanPolicy: {
             /** @description Left out: yes */
             enabled?: boolean;
@@ -2618,6 +2712,42 @@ export interface components {
             /** @description Empty: none */
             runner_id?: string;
             url?: string;
+        };
+        PlanRetention: {
+            /**
+             * Format: int64
+             * @description Of these, machines from whose repository nothing goes until a person has looked
+             */
+            frozen_count: number;
+            /**
+             * Format: int64
+             * @description Machines with snapshots of this policy, those included that it does not apply to any more
+             */
+            host_count: number;
+            /** @description Those that most changes for first; the first 50 */
+            hosts: components["schemas"]["PlanKept"][];
+            /** Format: int64 */
+            kept: number;
+            /**
+             * Format: int64
+             * @description By the rule that is to be saved
+             */
+            removed: number;
+            /**
+             * Format: int64
+             * @description By the rule as it is
+             */
+            removed_before: number;
+            /**
+             * Format: int64
+             * @description Of this policy, at all machines
+             */
+            snapshots: number;
+            /**
+             * Format: int64
+             * @description Of these, machines from whose repository the server removes nothing, because it does not maintain it
+             */
+            unmaintained_count: number;
         };
         PlanRun: {
             /** Format: date-time */
@@ -2701,6 +2831,8 @@ export interface components {
             hosts: components["schemas"]["PlanHosts"];
             /** @description The first ten */
             next_runs: components["schemas"]["PlanRun"][];
+            /** @description What retention would remove after saving; left out for a new policy */
+            retention?: components["schemas"]["PlanRetention"];
             warnings: string[];
         };
         PolicyRef: {
@@ -2746,11 +2878,17 @@ export interface components {
             late_seconds?: number;
             /** @description What was due while the machine was off is missed; else the last of it is run once */
             no_catch_up?: boolean;
+            /** @description Nothing begins while the machine runs on battery */
+            skip_on_battery?: boolean;
+            /** @description Nothing begins while the machine's connection is metered */
+            skip_on_metered?: boolean;
             /**
              * Format: int64
              * @description Each machine begins at its own moment within so long after the due time
              */
             spread_seconds?: number;
+            /** @description When a run may begin, in the schedule's zone; none: always */
+            windows?: components["schemas"]["Window"][];
             /** @description IANA name, as in Europe/Berlin, or UTC */
             zone: string;
         };
@@ -2782,7 +2920,7 @@ export interface components {
              * @description The shortest distance between two of the next 50
              */
             every_seconds?: number;
-            /** @description The next five due times, before they are spread */
+            /** @description The next five due times, before they are spread; with windows, when those begin that do */
             next: string[];
             /** @description In words */
             text: string;
@@ -2795,8 +2933,14 @@ export interface components {
         };
         PreviewSchedule: {
             cron: string;
+            /**
+             * Format: int64
+             * @description Counts with windows alone
+             */
+            late_seconds?: number;
             /** Format: int64 */
             spread_seconds?: number;
+            windows?: components["schemas"]["Window"][];
             zone: string;
         };
         Problem: {
@@ -3072,7 +3216,7 @@ export interface components {
         ResumeReply: {
             cancel: boolean;
             /** @enum {string} */
-            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
+            kind: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key" | "estimate";
             log_complete: boolean;
             /** Format: int64 */
             next_line: number;
@@ -3378,6 +3522,7 @@ export interface components {
         };
         TickAnswer: {
             job_id?: string;
+            later?: boolean;
             outcome?: string;
             unassigned?: boolean;
         };
@@ -3447,7 +3592,7 @@ export interface components {
             host_name?: string;
             job_id?: string;
             /** @enum {string} */
-            kind?: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
+            kind?: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key" | "estimate";
             /**
              * @description host_busy: another job of the same lane runs on the host; repository_busy: another job holds the repository; turn: others are before it; delivery: nothing is in the way, the agent fetches it with its next call
              * @enum {string}
@@ -3455,6 +3600,16 @@ export interface components {
             reason: "host_offline" | "clone_alarm" | "host_busy" | "repository_busy" | "turn" | "delivery";
             /** Format: date-time */
             since?: string;
+        };
+        Window: {
+            /** @description On which it opens; none: every day */
+            days?: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
+            /** @description As in 22:00 */
+            from: string;
+            /** @description A run that still goes when it closes is stopped */
+            stop_at_end?: boolean;
+            /** @description Not later than from: of the next day; 24:00 is midnight */
+            to: string;
         };
     };
     responses: never;
@@ -5083,7 +5238,7 @@ export interface operations {
                 cursor?: string;
                 /** @description A host's id */
                 host?: string;
-                kind?: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key";
+                kind?: "backup" | "restore" | "check" | "prune" | "forget" | "init" | "snapshots" | "unlock" | "rotate_key" | "estimate";
                 /** @description Of the host: key or key=value */
                 label?: string;
                 limit?: number;

@@ -171,7 +171,7 @@ function Result({ imported }: { imported: Imported }) {
 									</b>{" "}
 									{!p.enabled && <Badge tone="warn">Switched off</Badge>}{" "}
 									<span className={rows.small}>
-										<Foreign>{p.spec.backup.paths.join(", ")}</Foreign> · {shortWords(p.spec.schedule.cron)}{" "}
+										<Foreign>{(p.spec.backup.paths ?? []).join(", ")}</Foreign> · {shortWords(p.spec.schedule.cron)}{" "}
 										{p.spec.schedule.zone} · keeps {keepWords(p.spec.keep)}
 									</span>
 								</div>
