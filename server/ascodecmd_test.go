@@ -327,22 +327,23 @@ func TestWhatSomebodyElseChangedMeanwhileIsNotOverwritten(t *testing.T) {
 	p := policies.Policies[0]
 	var repositories struct{ Repositories []struct{ ID string } }
 	m.do("GET", "/api/repositories", nil, &repositories)
-	for name, c := range map[string]struct {
-		text   string
-		meddle func()
-		says   string
+	// In this order: the second file says of the repository what it was, and of the policy too.
+	for _, c := range []struct {
+		name, text string
+		meddle     func()
+		says       string
 	}{
-		"a policy": {strings.Replace(text, "[/etc]", "[/mine]", 1), func() {
+		{"a policy", strings.Replace(text, "[/etc]", "[/mine]", 1), func() {
 			m.do("PUT", "/api/policies/"+p.ID, map[string]any{"name": "P", "enabled": false, "version": 1, "spec": p.Spec}, nil)
 		}, `change policy "P": somebody has changed this policy meanwhile`},
-		"a repository": {strings.Replace(text, "/srv/a", "/srv/mine", 1), func() {
+		{"a repository", strings.Replace(text, "/srv/a", "/srv/mine", 1), func() {
 			m.do("PATCH", "/api/repositories/"+repositories.Repositories[0].ID, map[string]any{"append_only": true}, nil)
 		}, `change repository "A": somebody has changed it since the plan was made`},
 	} {
 		s := m.meddler(c.meddle)
 		code, out, stderr := m.asCode(nil, "apply", "--yes", "-f", fleetIn(t, c.text), "--server", s.URL)
 		if code != 1 || !strings.Contains(stderr, c.says) {
-			t.Errorf("%s: got %d %s%s, want %q", name, code, out, stderr, c.says)
+			t.Errorf("%s: got %d %s%s, want %q", c.name, code, out, stderr, c.says)
 		}
 	}
 	if now := m.export(); strings.Contains(now, "mine") || !strings.Contains(now, "append_only: true") || !strings.Contains(now, "enabled: false") {
