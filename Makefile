@@ -100,7 +100,7 @@ UNIT = ./shared/... ./schedule/... ./migrations/... ./frontend/... ./packaging/.
 
 unit: build
 	cd frontend && npm test --silent
-	$(WITH) && tools/postgres with go test $(RACE) -timeout 20m $(UNIT)
+	$(WITH) && tools/postgres with bash -ec 'go test $(RACE) -timeout 20m $(UNIT); $(WALKS)'
 	$(SIMULATION)
 
 # One goroutine a history: the race detector has nothing to look for there, and costs five times the time. So it is with
@@ -109,6 +109,10 @@ SIMULATION = go test ./simulation/... ./schedule/... ./server/retention/... ./ag
 
 # Both kinds of packages, installed, upgraded and removed in a small Debian of their own, which takes root.
 PACKAGES = (cd tools/packages && GOWORK=off go vet . && GOWORK=off go test -count=1 $(if $(filter-out 0,$(shell id -u)),-exec "sudo -E") .)
+
+# Walks over every route with every text, and thousands of hosts: what they look for is in the answers. Under the race
+# detector, which took a quarter of an hour for them, they have no tests.
+WALKS = go test ./server/api ./server/policy -run "^Test(Injections|TextOfMachines|Poisoned|ADemotion|APolicyOfTenThousand)"
 
 # A hundred thousand rows by one goroutine: the same holds. Under the race detector these have no tests.
 PLANS = go test -count=1 -timeout 20m ./server/e2e/demo/... ./server/e2e/plans
@@ -148,7 +152,7 @@ faults: build faultbin
 
 test: check build faultbin demobin
 	cd frontend && npm test --silent
-	$(WITH) && tools/postgres with bash -ec 'go test $(RACE) -timeout 20m $(UNIT); go test -tags failpoint ./shared/failpoint; $(SIMULATION); $(PACKAGES); go test $(RACE) -count=1 -timeout 60m -parallel 6 ./server/e2e/...; $(PLANS); npm --prefix frontend run --silent browser'
+	$(WITH) && tools/postgres with bash -ec 'go test $(RACE) -timeout 20m $(UNIT); $(WALKS); go test -tags failpoint ./shared/failpoint; $(SIMULATION); $(PACKAGES); go test $(RACE) -count=1 -timeout 60m -parallel 6 ./server/e2e/...; $(PLANS); npm --prefix frontend run --silent browser'
 
 # N: how often each benchmark is run. ONLY: which lines of docs/benchmarks.md, for example ONLY=1,2,10.
 N    ?= 5

@@ -55,7 +55,8 @@ func FuzzFinishBody(f *testing.F) {
 		}
 		once := cleanFinish(r)
 		raw, err := json.Marshal(once)
-		if err != nil || bytes.Contains(raw, []byte(`\u0000`)) {
+		// A backslash that stands for itself is written twice: what follows it is text.
+		if err != nil || bytes.Contains(bytes.ReplaceAll(raw, []byte(`\\`), nil), []byte(`\u0000`)) {
 			t.Fatalf("%q: got %s, %v", body, raw, err)
 		}
 		if once.LogLines < 0 || once.IssuesDropped < 0 || once.ElapsedSeconds < 0 || math.IsInf(once.ElapsedSeconds, 0) || len(once.Issues) > wire.MaxIssues || once.LogSHA256 != "" && !wire.IsSHA256(once.LogSHA256) {

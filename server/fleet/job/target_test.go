@@ -1,6 +1,7 @@
 package job
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -79,7 +80,7 @@ func TestAnotherRepositoryAtTheAddressEndsTheJobBeforeItStarts(t *testing.T) {
 func TestOnlyMaintenanceAndOnlyAgentsThatKnowIt(t *testing.T) {
 	for _, k := range wire.Kinds {
 		err := MayTarget(k.Kind, []string{wire.FeatureTarget}, "1")
-		if refused := k.Kind == wire.KindBackup || k.Kind == wire.KindRestore; refused != (err != nil) {
+		if refused := slices.Contains([]wire.Kind{wire.KindBackup, wire.KindRestore, wire.KindEstimate}, k.Kind); refused != (err != nil) {
 			t.Errorf("%s: got %v", k.Kind, err)
 		}
 	}

@@ -52,7 +52,7 @@ func (s *Store) look(host string, q wire.PollQuery, now time.Time) (reply wire.P
 		reply.Offer = &wire.Offer{
 			JobID: d.Offer.ID, Delivery: d.Offer.Delivery, Kind: d.Offer.Kind, Spec: raw(ask.Spec),
 			Repository:       reference(*d.Offer, h.Tie),
-			TimeLimitSeconds: int64(ask.TimeLimit.Seconds()), QueuedAt: d.Offer.QueuedAt,
+			TimeLimitSeconds: int64(ask.TimeLimit.Seconds()), QueuedAt: d.Offer.QueuedAt, PolicyID: ask.PolicyID,
 		}
 	}
 	for _, id := range d.Waits {
