@@ -300,7 +300,10 @@ func create(w *world, p [6]uint32) string {
 	case wire.KindRestore:
 		n.Spec = &wire.RestoreSpec{SnapshotID: repo(7)}
 	}
-	if p[2]/6%4 == 0 { // about another repository than the host's own
+	if p[2]/6%3 == 0 { // about another repository than the host's own
+		if p[4]/3%2 == 0 { // and of a kind that may be
+			n.Kind, n.Spec = []wire.Kind{wire.KindPrune, wire.KindCheck}[p[4]/6%2], nil
+		}
 		n.Target = &Target{SettingID: []string{settingA, settingB}[p[2]/24%2], RepositoryID: []string{"", repo(1), repo(2)}[p[2]/48%3]}
 		if p[2]/144%2 == 0 {
 			n.Target.HostID = w.host(p[2] / 288)
