@@ -143,6 +143,9 @@ func (c *canaries) sample(proc string) {
 		c.found[k.name+" in the arguments of "+string(bytes.ReplaceAll(cmdline, []byte{0}, []byte(" ")))] = true
 	}
 	for _, k := range c.in(environ) {
+		if k.name == "an enrollment token" && bytes.Contains(cmdline, []byte("\x00enroll\x00")) {
+			continue // that is how enroll is told of it; the process may have been looked at just before the token was known here
+		}
 		if k.environ != "" && bytes.Contains(cmdline, []byte(k.environ)) {
 			k.seen++
 			continue
