@@ -65,7 +65,7 @@ func (apiKeyRow) TableName() string { return "api_keys" }
 
 func (r apiKeyRow) key() APIKey {
 	return APIKey{ID: r.ID, Name: r.Name, Role: r.Role, Scopes: r.scopes().list(r.Role), CreatedAt: r.CreatedAt.UTC(), CreatedBy: r.CreatedBy,
-		ExpiresAt: inUTC(r.ExpiresAt), LastUsedAt: inUTC(r.LastUsedAt)}
+		ExpiresAt: database.InUTC(r.ExpiresAt), LastUsedAt: database.InUTC(r.LastUsedAt)}
 }
 
 func (r apiKeyRow) scopes() ScopeSet {
@@ -73,14 +73,6 @@ func (r apiKeyRow) scopes() ScopeSet {
 		return ""
 	}
 	return *r.Scopes
-}
-
-func inUTC(t *time.Time) *time.Time {
-	if t == nil {
-		return nil
-	}
-	u := t.UTC()
-	return &u
 }
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }

@@ -467,3 +467,12 @@ func (d *DB) clock() time.Time {
 
 // Truncate gives the precision that both engines keep: UTC, whole microseconds.
 func Truncate(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
+
+// InUTC is a time that was read, as it is shown; nil stays nil.
+func InUTC(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	u := t.UTC()
+	return &u
+}

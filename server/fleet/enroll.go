@@ -43,7 +43,7 @@ func (tokenRow) TableName() string { return "enrollment_tokens" }
 
 func (r tokenRow) token() (EnrollmentToken, error) {
 	t := EnrollmentToken{ID: r.ID, Name: r.Name, CreatedAt: r.CreatedAt.UTC(), CreatedBy: r.CreatedBy,
-		ExpiresAt: r.ExpiresAt.UTC(), UsedAt: inUTC(r.UsedAt), HostID: r.HostID}
+		ExpiresAt: r.ExpiresAt.UTC(), UsedAt: database.InUTC(r.UsedAt), HostID: r.HostID}
 	if err := json.Unmarshal([]byte(r.Labels), &t.Labels); err != nil {
 		return t, fmt.Errorf("read the labels of enrollment token %s: %w", r.ID, err)
 	}
@@ -292,12 +292,4 @@ func newSecret(prefix string) string {
 func hashSecret(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
 	return hex.EncodeToString(sum[:])
-}
-
-func inUTC(t *time.Time) *time.Time {
-	if t == nil {
-		return nil
-	}
-	u := t.UTC()
-	return &u
 }

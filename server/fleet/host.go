@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"restic-manager/server/database"
 	"restic-manager/server/fault"
 	"restic-manager/shared/wire"
 )
@@ -80,10 +81,10 @@ const fromHosts = ` FROM hosts h
 func (r shownHost) host() (Host, error) {
 	w := r.Row
 	h := Host{
-		ID: w.ID, Name: w.Name, Status: w.Status, CreatedAt: w.CreatedAt.UTC(), LastSeenAt: inUTC(w.LastSeenAt), RevokedAt: inUTC(w.RevokedAt),
+		ID: w.ID, Name: w.Name, Status: w.Status, CreatedAt: w.CreatedAt.UTC(), LastSeenAt: database.InUTC(w.LastSeenAt), RevokedAt: database.InUTC(w.RevokedAt),
 		AgentVersion: w.AgentVersion, ResticVersion: w.ResticVersion, ProtocolVersion: w.ProtocolVersion, ClockSkewSeconds: w.SkewSeconds,
-		RepositoryID: w.RepositoryID, SnapshotCount: w.SnapshotCount, SnapshotsRefreshedAt: inUTC(r.RefreshedAt),
-		ListingError: w.ListingError, LastSuccessAt: inUTC(w.LastSuccessAt), ActiveJobs: []ActiveJob{},
+		RepositoryID: w.RepositoryID, SnapshotCount: w.SnapshotCount, SnapshotsRefreshedAt: database.InUTC(r.RefreshedAt),
+		ListingError: w.ListingError, LastSuccessAt: database.InUTC(w.LastSuccessAt), ActiveJobs: []ActiveJob{},
 		Protection: Protections[r.Severity], LatestSizeBytes: w.LatestSizeBytes,
 	}
 	if w.LastBackupJobID != nil && w.LastBackupAt != nil {
@@ -139,7 +140,7 @@ func (s *Store) withActiveJobs(ctx context.Context, rows []shownHost) ([]Host, e
 		return nil, fmt.Errorf("list the jobs of hosts: %w", err)
 	}
 	for _, j := range jobs {
-		active, err := s.activeJob(ActiveJob{ID: j.ID, Kind: wire.Kind(j.Kind), State: wire.State(j.State), StartedAt: inUTC(j.StartedAt)}, j.Progress)
+		active, err := s.activeJob(ActiveJob{ID: j.ID, Kind: wire.Kind(j.Kind), State: wire.State(j.State), StartedAt: database.InUTC(j.StartedAt)}, j.Progress)
 		if err != nil {
 			return nil, err
 		}

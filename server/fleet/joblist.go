@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"restic-manager/server/database"
 	"restic-manager/server/fleet/job"
 	"restic-manager/shared/wire"
 )
@@ -74,10 +75,10 @@ func (r shownJob) job() (Job, error) {
 		ID: w.ID, HostID: w.HostID, HostName: r.HostName, Kind: w.Kind, State: w.State, Spec: json.RawMessage(w.Spec),
 		Repository: wire.RepositoryRef{Name: w.RepositoryName, ID: w.RepositoryID}, RetryOf: w.RetryOf, CreatedBy: w.CreatedBy,
 		ExitCode: w.ExitCode, IssuesDropped: w.IssuesDropped, QueuedAt: w.QueuedAt.UTC(), ExpiresAt: w.ExpiresAt.UTC(),
-		AcceptedAt: inUTC(w.AcceptedAt), StartedAt: inUTC(w.StartedAt), EndedAt: inUTC(w.EndedAt), ProgressAt: inUTC(w.ProgressAt),
+		AcceptedAt: database.InUTC(w.AcceptedAt), StartedAt: database.InUTC(w.StartedAt), EndedAt: database.InUTC(w.EndedAt), ProgressAt: database.InUTC(w.ProgressAt),
 		AgentStartedAt: corrected(w.AgentStartedAt, w.SkewSeconds), AgentEndedAt: corrected(w.AgentEndedAt, w.SkewSeconds),
-		ElapsedSeconds: w.ElapsedSeconds, TimeLimitSeconds: w.TimeLimitSeconds, CancelRequestedAt: inUTC(w.CancelRequestedAt),
-		DisconnectedSince: inUTC(w.DisconnectedSince), StalledSince: inUTC(w.StalledSince), HoldReleasedAt: inUTC(w.HoldReleasedAt),
+		ElapsedSeconds: w.ElapsedSeconds, TimeLimitSeconds: w.TimeLimitSeconds, CancelRequestedAt: database.InUTC(w.CancelRequestedAt),
+		DisconnectedSince: database.InUTC(w.DisconnectedSince), StalledSince: database.InUTC(w.StalledSince), HoldReleasedAt: database.InUTC(w.HoldReleasedAt),
 		LogLines: w.LogLines, LogReceived: r.NextLine - 1, LogComplete: r.LogComplete, LogProblem: r.LogProblem, LateReport: w.LateReport,
 	}
 	if j.Repository.Name == "" { // not accepted yet: what it would use now
@@ -87,7 +88,7 @@ func (r shownJob) job() (Job, error) {
 		j.Target = &JobTarget{SettingID: t.SettingID, Name: r.TargetName, HostID: t.HostID}
 	}
 	if w.PolicyID != nil {
-		j.Policy, j.DueAt = &JobPolicy{ID: *w.PolicyID, Name: r.PolicyName}, inUTC(w.DueAt)
+		j.Policy, j.DueAt = &JobPolicy{ID: *w.PolicyID, Name: r.PolicyName}, database.InUTC(w.DueAt)
 	}
 	if w.ErrorCode != "" {
 		j.Error = &wire.JobError{Code: w.ErrorCode, Message: w.ErrorMessage}

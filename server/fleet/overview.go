@@ -12,6 +12,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"restic-manager/server/database"
 	"restic-manager/shared/wire"
 )
 
@@ -246,7 +247,7 @@ func (r hostRow) attention(reason, message string) (Attention, error) {
 	}
 	switch reason {
 	case "clone_alarm":
-		a.Since, a.Message = inUTC(r.CloneAlarmAt), r.CloneAlarm
+		a.Since, a.Message = database.InUTC(r.CloneAlarmAt), r.CloneAlarm
 	case "guard_broken":
 		var g wire.GuardReport
 		if err := json.Unmarshal([]byte(r.Guard), &g); err != nil {
@@ -254,14 +255,14 @@ func (r hostRow) attention(reason, message string) (Attention, error) {
 		}
 		a.Message = g.Broken
 	case "failing", "issues":
-		a.Since = inUTC(r.LastBackupAt)
+		a.Since = database.InUTC(r.LastBackupAt)
 		backup()
 	case "never_backed_up":
 		created := r.CreatedAt.UTC()
 		a.Since = &created
 		backup()
 	case "overdue":
-		a.Since = inUTC(r.LastSuccessAt)
+		a.Since = database.InUTC(r.LastSuccessAt)
 	case "listing_failed":
 		a.Message = r.ListingError
 	case "clock_skew":
@@ -270,7 +271,7 @@ func (r hostRow) attention(reason, message string) (Attention, error) {
 			a.Message = fmt.Sprintf("its clock is %.0f seconds behind the server's", -r.SkewSeconds)
 		}
 	case "offline":
-		a.Since = inUTC(r.LastSeenAt)
+		a.Since = database.InUTC(r.LastSeenAt)
 	}
 	return a, nil
 }

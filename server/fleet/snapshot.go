@@ -11,6 +11,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"restic-manager/server/database"
 	"restic-manager/server/fault"
 	"restic-manager/shared/wire"
 )
@@ -94,7 +95,7 @@ func (r snapshotRow) snapshot() (Snapshot, error) {
 func (s *Store) Snapshots(ctx context.Context, hostID string, f SnapshotFilter, p Page) (SnapshotPage, error) {
 	page := SnapshotPage{Snapshots: []Snapshot{}}
 	err := s.viewList(ctx, hostID, func(db *gorm.DB, l hostList) error {
-		page.RefreshedAt = inUTC(l.RefreshedAt)
+		page.RefreshedAt = database.InUTC(l.RefreshedAt)
 		if l.RepositoryID == nil {
 			return nil
 		}

@@ -9,6 +9,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"restic-manager/server/database"
 	"restic-manager/server/fleet/job"
 	"restic-manager/shared/wire"
 )
@@ -45,7 +46,7 @@ type blocker struct {
 }
 
 func (b blocker) waiting(reason string) *Waiting {
-	return &Waiting{Reason: reason, JobID: b.ID, HostID: b.HostID, HostName: b.HostName, Kind: b.Kind, Since: inUTC(cmp.Or(b.StartedAt, b.AcceptedAt, b.QueuedAt))}
+	return &Waiting{Reason: reason, JobID: b.ID, HostID: b.HostID, HostName: b.HostName, Kind: b.Kind, Since: database.InUTC(cmp.Or(b.StartedAt, b.AcceptedAt, b.QueuedAt))}
 }
 
 const selectBlockers = `SELECT jobs.id, jobs.host_id, hosts.name AS host_name, jobs.kind, jobs.queued_at, jobs.accepted_at, jobs.started_at

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"restic-manager/server/database"
 	"restic-manager/shared/wire"
 )
 
@@ -95,7 +96,7 @@ func (r shownSetting) repository(v verifiedSince) (Repository, error) {
 	o := Repository{
 		ID: w.ID, Name: w.Name, URL: w.URL, Backend: backend(w.URL), PerHost: perHost(w.URL), AppendOnly: w.AppendOnly, AutoInit: w.AutoInit,
 		HostCount: r.HostCount, PolicyCount: r.PolicyCount, SnapshotCount: r.SnapshotCount, SizeBytes: r.SizeBytes, FrozenCount: r.Frozen, MissingCount: r.Missing, WaitingRemovals: r.Waiting,
-		CreatedAt: w.CreatedAt.UTC(), UpdatedAt: w.UpdatedAt.UTC(), KitMadeAt: inUTC(w.KitMadeAt),
+		CreatedAt: w.CreatedAt.UTC(), UpdatedAt: w.UpdatedAt.UTC(), KitMadeAt: database.InUTC(w.KitMadeAt),
 		KitStale: w.KitMadeAt == nil || w.KitMadeAt.Before(w.SecretsChangedAt),
 	}
 	if w.RunnerID != nil && r.RunnerName != nil {
@@ -109,14 +110,6 @@ func (r shownSetting) repository(v verifiedSince) (Repository, error) {
 	}
 	o.OldestVerifiedAt = v.of(r, o.Maintenance.CheckParts)
 	return o, nil
-}
-
-func inUTC(t *time.Time) *time.Time {
-	if t == nil {
-		return nil
-	}
-	u := t.UTC()
-	return &u
 }
 
 // All lists the repositories by name.
@@ -210,9 +203,9 @@ func (s *Store) contents(ctx context.Context, o Repository) ([]RepositoryContent
 	}
 	var all []RepositoryContent
 	for _, r := range rows {
-		c := RepositoryContent{RepositoryID: r.RepositoryID, SnapshotCount: r.SnapshotCount, RefreshedAt: inUTC(r.RefreshedAt), FrozenAt: inUTC(r.FrozenAt),
-			LastForgetAt: inUTC(r.LastForgetAt), LastPruneAt: inUTC(r.LastPruneAt), NextForgetAt: inUTC(r.NextForgetAt), NextPruneAt: inUTC(r.NextPruneAt),
-			NextCheckAt: inUTC(r.NextCheckAt), MissingSince: inUTC(r.MissingAt), CheckedParts: r.CheckedParts, Parts: o.Maintenance.CheckParts}
+		c := RepositoryContent{RepositoryID: r.RepositoryID, SnapshotCount: r.SnapshotCount, RefreshedAt: database.InUTC(r.RefreshedAt), FrozenAt: database.InUTC(r.FrozenAt),
+			LastForgetAt: database.InUTC(r.LastForgetAt), LastPruneAt: database.InUTC(r.LastPruneAt), NextForgetAt: database.InUTC(r.NextForgetAt), NextPruneAt: database.InUTC(r.NextPruneAt),
+			NextCheckAt: database.InUTC(r.NextCheckAt), MissingSince: database.InUTC(r.MissingAt), CheckedParts: r.CheckedParts, Parts: o.Maintenance.CheckParts}
 		if r.Frozen != nil {
 			c.Frozen = *r.Frozen
 		}
@@ -220,7 +213,7 @@ func (s *Store) contents(ctx context.Context, o Repository) ([]RepositoryContent
 			c.Host = &NamedHost{ID: *r.HostID, Name: *r.HostName}
 		}
 		if c.CheckedParts >= c.Parts {
-			c.FullyCheckedAt = inUTC(r.OldestPart)
+			c.FullyCheckedAt = database.InUTC(r.OldestPart)
 		}
 		all = append(all, c)
 	}

@@ -484,7 +484,7 @@ func (s *Store) lastRotation(ctx context.Context, settingID string) (*Rotation, 
 		return nil, nil
 	}
 	r := rows[0].Row
-	o := &Rotation{State: r.State, Why: r.Why, CreatedBy: r.CreatedBy, StartedAt: r.StartedAt.UTC(), SwitchedAt: inUTC(r.SwitchedAt), EndedAt: inUTC(r.EndedAt)}
+	o := &Rotation{State: r.State, Why: r.Why, CreatedBy: r.CreatedBy, StartedAt: r.StartedAt.UTC(), SwitchedAt: database.InUTC(r.SwitchedAt), EndedAt: database.InUTC(r.EndedAt)}
 	if r.HostID != nil && rows[0].HostName != nil {
 		o.Host = &NamedHost{ID: *r.HostID, Name: *rows[0].HostName}
 	}
@@ -492,7 +492,7 @@ func (s *Store) lastRotation(ctx context.Context, settingID string) (*Rotation, 
 	case r.JobID != nil:
 		o.JobID = *r.JobID
 	case r.EndedAt == nil:
-		o.NextAt = inUTC(&r.NextAt)
+		o.NextAt = database.InUTC(&r.NextAt)
 	}
 	return o, nil
 }
