@@ -156,47 +156,53 @@ func (s *Store) look(ctx context.Context, hostID string, q wire.PollQuery, t *se
 	if urgent || a.offer != nil {
 		reply.Cancel, reply.Drop = a.cancel, a.drop
 	}
-	if reply.Configure, err = s.configure(ctx, hostID, q, a, t, now); err != nil {
+	var retell time.Time
+	if reply.Configure, retell, err = s.configure(ctx, hostID, q, a, t, now); err != nil {
 		return wire.PollReply{}, false, time.Time{}, err
+	}
+	if soon.IsZero() || !retell.IsZero() && retell.Before(soon) {
+		soon = retell
 	}
 	if a.offer != nil && t.firstOffer(a.offer) {
 		s.figures.offered(now.Sub(a.offer.QueuedAt))
 	}
-	t.looked(w, asked, a.mark, a.newest, reply.IsEmpty() && len(words) == 0 && !a.unsettled)
+	// What is only not told again yet is no quiet: its answer may have been lost.
+	quiet := reply.IsEmpty() && len(words) == 0 && retell.IsZero() && !a.unsettled
+	t.looked(w, asked, a.mark, a.newest, quiet)
 	return reply, a.newest, soon, nil
 }
 
-// configure is what the agent is to go by, when it has another configuration and was not told lately. What it has of the
-// schedule is written down when it is news.
-func (s *Store) configure(ctx context.Context, hostID string, q wire.PollQuery, a answer, t *seat, now time.Time) (*wire.Configure, error) {
+// configure is what the agent is to go by, when it has another configuration and was not told lately; soon is when it
+// is to be told again, zero when it is told now or has it. What it has of the schedule is written down when it is news.
+func (s *Store) configure(ctx context.Context, hostID string, q wire.PollQuery, a answer, t *seat, now time.Time) (c *wire.Configure, soon time.Time, err error) {
 	version := s.configVersion()
 	keeps := a.schedule.KeepsSchedule && s.hooks.Schedule != nil
 	if keeps {
 		if err := s.noteSchedule(ctx, hostID, q, a); err != nil {
-			return nil, err
+			return nil, time.Time{}, err
 		}
 		version = fmt.Sprintf("%s.%d", version, a.schedule.ScheduleVersion)
 	}
 	if q.Config == version {
-		return nil, nil
+		return nil, time.Time{}, nil
 	}
-	if yes, _ := t.urgent([]string{"config " + q.Boot + " " + version}, configureAgain, now); !yes {
-		return nil, nil
+	yes, soon := t.urgent([]string{"config " + q.Boot + " " + version}, configureAgain, now)
+	if !yes {
+		return nil, soon, nil
 	}
-	c := &wire.Configure{Version: version, Settings: s.agentSettings()}
+	c = &wire.Configure{Version: version, Settings: s.agentSettings()}
 	if !keeps {
-		return c, nil
+		return c, time.Time{}, nil
 	}
-	var err error
 	if c.Schedule, err = s.hooks.Schedule(ctx, hostID); err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
 	// The look may be older than the schedule: the name is that of what is told.
 	c.Version = fmt.Sprintf("%s.%d", s.configVersion(), c.Schedule.Version)
 	if c.Schedule.Repository == wire.RepositoryServer && len(c.Schedule.Policies) > 0 {
 		c.Schedule.Secrets, err = s.readSecrets(s.db.Read(ctx), hostID)
 	}
-	return c, err
+	return c, time.Time{}, err
 }
 
 // noteSchedule writes down which schedule the agent has, as the newest process names it.
@@ -244,7 +250,8 @@ func (s *Store) PollFloor(ctx context.Context) error {
 			AND (jobs.hold = 'none' OR NOT EXISTS (SELECT 1 FROM jobs o WHERE o.holding AND o.hold <> 'none'
 				AND o.hold_key = `+keyOfJob+` AND (o.hold = 'exclusive' OR jobs.hold = 'exclusive')))
 		UNION SELECT host_id FROM jobs WHERE state = 'running' AND (cancel_requested_at IS NOT NULL OR disconnected_since IS NOT NULL)
-		UNION SELECT id FROM hosts WHERE hello_at > @lately OR revoked_at > @lately`,
+		UNION SELECT id FROM hosts WHERE hello_at > @lately OR revoked_at > @lately
+			OR schedule_known < schedule_version AND `+KeepsSchedule+``,
 		map[string]any{"now": now, "lately": now.Add(-15 * time.Second)}).Scan(&hosts).Error
 	if err != nil {
 		return fmt.Errorf("look for what waits: %w", err)

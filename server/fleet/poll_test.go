@@ -131,6 +131,23 @@ func TestPollFloorFindsWhatNobodyTold(t *testing.T) {
 			}
 		})
 	})
+	t.Run("a schedule", func(t *testing.T) {
+		each(t, func(t *testing.T, x *fixture) {
+			h, other := x.host("web"), x.host("db")
+			x.schedules(t, h)
+			x.poll(h, 2) // its answer is lost
+			x.clock.Advance(time.Minute / 2)
+			got, idle := x.waits(t, h, 3), x.waits(t, other, 2)
+			floor(x)
+			stillWaits(t, x, got, "it was told lately")
+			x.clock.Advance(time.Minute / 2)
+			floor(x)
+			if r := <-got; r.Configure == nil || r.Configure.Schedule == nil || r.Configure.Schedule.Version != 1 {
+				t.Fatalf("poll: got %+v, want the schedule", r)
+			}
+			stillWaits(t, x, idle, "another host's schedule")
+		})
+	})
 	t.Run("a newer process", func(t *testing.T) {
 		each(t, func(t *testing.T, x *fixture) {
 			h := x.host("web")
@@ -156,6 +173,39 @@ func TestPollFloorFindsWhatNobodyTold(t *testing.T) {
 				t.Fatalf("poll of the older process: got %+v, want its probe alone", r)
 			}
 		})
+	})
+}
+
+// schedules makes the host one whose agent keeps its schedule, and changes that schedule.
+func (x *fixture) schedules(t *testing.T, host string) {
+	t.Helper()
+	x.Use(Hooks{Schedule: func(ctx context.Context, hostID string) (*wire.Schedule, error) {
+		var version int64
+		err := x.db.Read(ctx).Raw("SELECT schedule_version FROM hosts WHERE id = ?", hostID).Scan(&version).Error
+		return &wire.Schedule{Version: version, Policies: []wire.ScheduledPolicy{}}, err
+	}})
+	x.write(t, func(tx *database.Tx) error {
+		if err := tx.Exec("UPDATE hosts SET features = ? WHERE id = ?", `["`+wire.FeatureSchedule+`"]`, host).Error; err != nil {
+			return err
+		}
+		return x.ScheduleChanged(tx, []string{host})
+	})
+}
+
+// TestAConfigurationIsToldAgainAfterAWhile: its answer may have been lost, and nothing else may ever happen at the host.
+func TestAConfigurationIsToldAgainAfterAWhile(t *testing.T) {
+	each(t, func(t *testing.T, x *fixture) {
+		h := x.host("web")
+		x.schedules(t, h)
+		for i, c := range []struct {
+			after time.Duration
+			told  bool
+		}{{0, true}, {0, false}, {time.Second, false}, {configureAgain - time.Second - time.Millisecond, false}, {time.Millisecond, true}, {0, false}, {configureAgain, true}} {
+			x.clock.Advance(c.after)
+			if r := x.poll(h, int64(2+i)); (r.Configure != nil) != c.told {
+				t.Fatalf("poll %d: got %+v, want it to be told: %v", i, r.Configure, c.told)
+			}
+		}
 	})
 }
 
