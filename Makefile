@@ -100,7 +100,7 @@ UNIT = ./shared/... ./schedule/... ./migrations/... ./frontend/... ./packaging/.
 
 unit: build
 	cd frontend && npm test --silent
-	$(WITH) && tools/postgres with bash -ec 'go test $(RACE) -timeout 20m $(UNIT); $(WALKS)'
+	$(WITH) && tools/postgres volatile bash -ec 'go test $(RACE) -timeout 20m $(UNIT); $(WALKS)'
 	$(SIMULATION)
 
 # One goroutine a history: the race detector has nothing to look for there, and costs five times the time. So it is with
@@ -126,16 +126,16 @@ mutants:
 	@go run ./simulation/cmd/mutants -seeds $(SEEDS) $(if $(ONLY),-only '$(ONLY)') -write docs/simulation.md
 
 e2e: build faultbin
-	$(WITH) && tools/postgres with bash -ec 'go test $(RACE) -count=1 -timeout 60m -parallel 6 ./server/e2e/...; $(PLANS)'
+	$(WITH) && tools/postgres volatile bash -ec 'go test $(RACE) -count=1 -timeout 60m -parallel 6 ./server/e2e/...; $(PLANS)'
 
 # Older and newer programs together: the older ones are built from this repository's history (OLDER=commit).
 compat: build
 	tools/older
-	$(WITH) && tools/postgres with go test -tags compat -count=1 -timeout 60m -parallel 6 -run '^TestCompat' ./server/e2e
+	$(WITH) && tools/postgres volatile go test -tags compat -count=1 -timeout 60m -parallel 6 -run '^TestCompat' ./server/e2e
 
 # The dashboard in Debian's Chromium, on both databases; pictures of what was seen lie in frontend/shots.
 browser: build faultbin demobin
-	$(WITH) && tools/postgres with npm --prefix frontend run --silent browser
+	$(WITH) && tools/postgres volatile npm --prefix frontend run --silent browser
 
 # ROWS: which tests of the table, for example ROWS=Agent. Of all, the one in which restic gives a repository up, which
 # takes restic half an hour and no work, runs beside the others.
@@ -152,7 +152,7 @@ faults: build faultbin
 
 test: check build faultbin demobin
 	cd frontend && npm test --silent
-	$(WITH) && tools/postgres with bash -ec 'go test $(RACE) -timeout 20m $(UNIT); $(WALKS); go test -tags failpoint ./shared/failpoint; $(SIMULATION); $(PACKAGES); go test $(RACE) -count=1 -timeout 60m -parallel 6 ./server/e2e/...; $(PLANS); npm --prefix frontend run --silent browser'
+	$(WITH) && tools/postgres volatile bash -ec 'go test $(RACE) -timeout 20m $(UNIT); $(WALKS); go test -tags failpoint ./shared/failpoint; $(SIMULATION); $(PACKAGES); go test $(RACE) -count=1 -timeout 60m -parallel 6 ./server/e2e/...; $(PLANS); npm --prefix frontend run --silent browser'
 
 # N: how often each benchmark is run. ONLY: which lines of docs/benchmarks.md, for example ONLY=1,2,10.
 N    ?= 5

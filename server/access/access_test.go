@@ -23,7 +23,7 @@ func each(t *testing.T, test func(t *testing.T, e *env)) {
 	for _, engine := range databasetest.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			e := &env{clock: databasetest.NewClock(time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)), url: databasetest.New(t, engine)}
+			e := &env{clock: databasetest.NewClock(time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)), url: databasetest.Migrated(t, engine)}
 			e.Access = e.replica(t)
 			test(t, e)
 		})

@@ -115,7 +115,7 @@ func newRig(t testing.TB, engine string, change func(*Options)) *rig {
 		log = slog.New(slog.DiscardHandler)
 	}
 	var err error
-	if r.db, err = database.Open(t.Context(), database.Options{URL: databasetest.New(t, engine), Now: r.clock.now, Log: log}); err != nil {
+	if r.db, err = database.Open(t.Context(), database.Options{URL: databasetest.Migrated(t, engine), Now: r.clock.now, Log: log}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.db.Close() })

@@ -155,7 +155,7 @@ type model struct {
 func newModel(t *testing.T, met *met) *model {
 	m := &model{t: t, clock: newClock(), met: met}
 	for _, engine := range databasetest.Engines {
-		x := &fixture{t: t, clock: m.clock, url: databasetest.New(t, engine)}
+		x := &fixture{t: t, clock: m.clock, url: databasetest.Migrated(t, engine)}
 		x.Store, x.db = x.open(t)
 		m.sqls = append(m.sqls, &sqlPeer{fixture: x})
 	}

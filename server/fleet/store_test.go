@@ -42,7 +42,7 @@ func each(t *testing.T, fn func(t *testing.T, x *fixture)) {
 
 func newFixture(t testing.TB, engine string) *fixture {
 	t.Helper()
-	x := &fixture{t: t, clock: newClock(), url: databasetest.New(t, engine)}
+	x := &fixture{t: t, clock: newClock(), url: databasetest.Migrated(t, engine)}
 	x.Store, x.db = x.open(t)
 	return x
 }

@@ -18,7 +18,7 @@ import (
 func TestBrokenInvariantIsCountedAndLogged(t *testing.T) {
 	for _, engine := range databasetest.Engines {
 		t.Run(engine, func(t *testing.T) {
-			db, err := database.Open(t.Context(), database.Options{URL: databasetest.New(t, engine)})
+			db, err := database.Open(t.Context(), database.Options{URL: databasetest.Migrated(t, engine)})
 			if err != nil {
 				t.Fatal(err)
 			}

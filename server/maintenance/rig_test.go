@@ -49,7 +49,7 @@ func each(t *testing.T, test func(t *testing.T, r *rig)) {
 
 func newRig(t testing.TB, engine string) *rig {
 	t.Helper()
-	r := &rig{t: t, url: databasetest.New(t, engine), storage: map[string]wire.Snapshot{},
+	r := &rig{t: t, url: databasetest.Migrated(t, engine), storage: map[string]wire.Snapshot{},
 		clock: databasetest.NewClock(time.Date(2026, 11, 20, 1, 0, 0, 0, time.UTC))}
 	r.Store, r.fleet, r.db = r.open()
 	r.runner = r.host("runner", wire.KindBackup, wire.KindSnapshots, wire.KindForget, wire.KindPrune, wire.KindCheck)

@@ -38,7 +38,7 @@ func each(t *testing.T, fn func(t *testing.T, x *fixture)) {
 
 func newFixture(t testing.TB, engine string) *fixture {
 	t.Helper()
-	x := &fixture{t: t, clock: databasetest.NewClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)), url: databasetest.New(t, engine)}
+	x := &fixture{t: t, clock: databasetest.NewClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)), url: databasetest.Migrated(t, engine)}
 	x.open()
 	return x
 }

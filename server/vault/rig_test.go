@@ -39,7 +39,7 @@ func each(t *testing.T, fn func(t *testing.T, r *rig)) {
 	t.Helper()
 	for _, engine := range databasetest.Engines {
 		t.Run(engine, func(t *testing.T) {
-			r := &rig{t: t, clock: databasetest.NewClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)), url: databasetest.New(t, engine)}
+			r := &rig{t: t, clock: databasetest.NewClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)), url: databasetest.Migrated(t, engine)}
 			r.open()
 			fn(t, r)
 		})

@@ -24,12 +24,23 @@ func New(t testing.TB, engine string) string {
 	if engine == "sqlite" {
 		return filepath.Join(t.TempDir(), "test.db")
 	}
+	return create(t, clusterOf(t), "")
+}
+
+func clusterOf(t testing.TB) string {
+	t.Helper()
 	cluster := os.Getenv("RESTIC_MANAGER_TEST_POSTGRES")
 	if cluster == "" {
 		t.Fatal("RESTIC_MANAGER_TEST_POSTGRES is not set: run make test")
 	}
+	return cluster
+}
+
+// create makes a database of the test's, with more words of CREATE DATABASE.
+func create(t testing.TB, cluster, with string) string {
+	t.Helper()
 	name := fmt.Sprintf("test_%d_%016x", os.Getpid(), rand.Uint64())
-	run(t, cluster, "CREATE DATABASE "+name)
+	run(t, cluster, "CREATE DATABASE "+name+with)
 	t.Cleanup(func() { run(t, cluster, "DROP DATABASE "+name+" WITH (FORCE)") })
 	u, err := url.Parse(cluster)
 	if err != nil {
