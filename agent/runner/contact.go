@@ -109,7 +109,7 @@ func Final(err error) bool {
 func (r *Runner) pause(ctx context.Context, attempt int, limit time.Duration, err error) error {
 	d := r.backoff(attempt, limit, err)
 	if fatal(err) {
-		d = r.t.Fatal.draw()
+		d = r.t.Fatal.Draw()
 	}
 	r.contact.mu.Lock()
 	online := r.contact.online

@@ -106,7 +106,7 @@ func (p *poller) recoverFrom(ctx context.Context, err error) error {
 	}
 	wait := p.backoff(p.attempt, p.t.PollCap, err)
 	if fatal(err) {
-		wait = p.t.Fatal.draw()
+		wait = p.t.Fatal.Draw()
 		// The next word after such a silence introduces this agent again.
 		p.greeted = false
 	}
@@ -158,7 +158,7 @@ func (p *poller) hello(ctx context.Context) error {
 	}
 	p.told = told
 	p.clock.measure(reply.ServerTime, sent, p.now())
-	p.mark, p.greeted, p.next = reply.Mark, true, p.now().Add(p.t.Hello.draw())
+	p.mark, p.greeted, p.next = reply.Mark, true, p.now().Add(p.t.Hello.Draw())
 	p.configure("", reply.Settings)
 	p.schedule.look() // the clocks are compared
 	leases := map[string]string{}
@@ -278,7 +278,7 @@ func (p *poller) query() wire.PollQuery {
 	if busy {
 		hold = p.t.HoldBusy
 	}
-	q.Wait = p.hold.within(hold.draw()).Truncate(time.Second)
+	q.Wait = p.hold.within(hold.Draw()).Truncate(time.Second)
 	p.mu.Lock()
 	q.Config = p.version
 	p.mu.Unlock()

@@ -82,7 +82,8 @@ type Timing struct {
 // Span is a range that a duration is drawn from.
 type Span struct{ From, To time.Duration }
 
-func (s Span) draw() time.Duration {
+// Draw is a duration of the range, From included; From alone where the range is empty.
+func (s Span) Draw() time.Duration {
 	if s.To <= s.From {
 		return s.From
 	}

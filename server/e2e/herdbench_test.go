@@ -104,7 +104,7 @@ func (g *grazing) gather(n int, work *herd.Work) {
 		g.b.Fatalf("%d hosts are online in the made-up fleet, want %d", len(g.members), n)
 	}
 	ctx, stop := context.WithCancel(g.b.Context())
-	h, err := herd.Gather(ctx, g.members[:n], herd.Options{Client: client.Options{ServerURL: g.s.url, CAFile: g.cert, Version: "herd"}, Wait: 50 * time.Second, Work: work}, time.Millisecond)
+	h, err := herd.Gather(ctx, g.members[:n], herd.Options{Client: client.Options{ServerURL: g.s.url, CAFile: g.cert, Version: "herd"}, Work: work}, time.Millisecond)
 	if err != nil {
 		g.b.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func p99(all []time.Duration) time.Duration {
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // BenchmarkIdleHerd is what agents cost that only wait, TLS: the server's processor time as a part of one core, over a
-// minute in which each of them asks again once.
+// minute in which each of them asks again twice or three times.
 func BenchmarkIdleHerd(b *testing.B) {
 	for _, engine := range databases {
 		b.Run(engine, func(b *testing.B) {
@@ -202,7 +202,8 @@ func (g *grazing) noErrors() {
 }
 
 // BenchmarkHerdReturns is the time after kill -9 of the server, away for 2 s, until all agents wait again, TLS; the requests of
-// the busiest second meanwhile; and answers that are neither 2xx nor 503.
+// the busiest second meanwhile; answers that are neither 2xx nor 503; and how much more than the mean is asked in the busiest
+// ten seconds of the minute after, in which a herd that came back together might come again together.
 func BenchmarkHerdReturns(b *testing.B) {
 	for _, engine := range databases {
 		b.Run(engine, func(b *testing.B) {
@@ -210,22 +211,7 @@ func BenchmarkHerdReturns(b *testing.B) {
 			for b.Loop() {
 				g := fleetServer(b, engine, n+n/4, 5*n)
 				g.gather(n, nil)
-				ctx, stop := context.WithCancel(b.Context())
-				var busiest int64
-				var watch sync.WaitGroup
-				watch.Go(func() {
-					tick := time.NewTicker(time.Second)
-					defer tick.Stop()
-					for last := g.h.Asked.Load(); ; {
-						select {
-						case <-ctx.Done():
-							return
-						case <-tick.C:
-						}
-						now := g.h.Asked.Load()
-						busiest, last = max(busiest, now-last), now
-					}
-				})
+				stop := g.watchAsked()
 				g.s.kill()
 				away := time.NewTimer(2 * time.Second)
 				<-away.C
@@ -233,9 +219,7 @@ func BenchmarkHerdReturns(b *testing.B) {
 				g.s.start()
 				g.allWait(n, 2*time.Minute)
 				b.ReportMetric(time.Since(begun).Seconds(), "s")
-				stop()
-				watch.Wait()
-				b.ReportMetric(float64(busiest), "asked-in-a-second")
+				b.ReportMetric(float64(slices.Max(stop())), "asked-in-a-second")
 				b.ReportMetric(rssMiB(b, g.s.cmd.Process.Pid), "MiB")
 				others := 0.0
 				for what, count := range g.h.Errors() {
@@ -244,11 +228,52 @@ func BenchmarkHerdReturns(b *testing.B) {
 					}
 				}
 				b.ReportMetric(others, "other-answers")
+				stop = g.watchAsked()
+				after := time.NewTimer(time.Minute)
+				<-after.C
+				b.ReportMetric(wave(stop(), 10), "second-wave")
 				g.stop()
 			}
 			b.ReportMetric(0, "ns/op")
 		})
 	}
+}
+
+// watchAsked counts what the herd asks in each second; the func it gives ends that.
+func (g *grazing) watchAsked() (stop func() []int64) {
+	ctx, cancel := context.WithCancel(g.b.Context())
+	var seconds []int64
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for last := g.h.Asked.Load(); ; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			now := g.h.Asked.Load()
+			seconds, last = append(seconds, now-last), now
+		}
+	})
+	return func() []int64 { cancel(); watch.Wait(); return seconds }
+}
+
+// wave is the mean of the busiest window of so many seconds by the mean of all.
+func wave(seconds []int64, window int) float64 {
+	var all, most int64
+	for i := range seconds {
+		all += seconds[i]
+		if i+1 >= window {
+			var here int64
+			for _, n := range seconds[i+1-window : i+1] {
+				here += n
+			}
+			most = max(most, here)
+		}
+	}
+	return float64(most) / float64(window) / (float64(all) / float64(len(seconds)))
 }
 
 // orders is how many jobs are ordered one after the other.
@@ -466,45 +491,161 @@ func pagesOf(b *testing.B, engine string, hosts, jobs, lines int) map[string]tim
 	return took
 }
 
-// BenchmarkNight is how many jobs a second one server takes with all that flows: 2,000 lines of log each in batches of 500, four
-// reports of progress, result; ordered as fast as they end, 200 at once. hosts: so many could back up once within four hours.
-func BenchmarkNight(b *testing.B) {
+// night is a job of a minute, as it comes to the server: 2,000 lines of log and progress, told once a second, and the list of a
+// repository that keeps a month.
+var night = herd.Work{Lines: 2000, Batch: 34, Progress: 60, Snapshots: 30}
+
+// ownRepositories gives each host a repository of its own.
+func (g *grazing) ownRepositories() {
+	for i := range g.members {
+		g.members[i].Repository = fmt.Sprintf("%064x", i+1)
+	}
+}
+
+// order has a host back up. One that still has a job queued is refused (409).
+func (g *grazing) order(hostID string) {
+	g.s.try("POST", "/api/hosts/"+hostID+"/jobs", map[string]any{"kind": wire.KindBackup, "spec": map[string]any{"paths": []string{"/srv"}}}, nil)
+}
+
+// forgetOffers reads the offers, so that the herd goes on.
+func (g *grazing) forgetOffers() {
+	go func() {
+		for range g.h.Offers {
+		}
+	}()
+}
+
+// BenchmarkNightCeiling is how many of a night's jobs a second one server takes, ordered as fast as they end, 200 at once, on both
+// cores together with the herd and the database. hosts: so many could back up once within four hours.
+func BenchmarkNightCeiling(b *testing.B) {
 	for _, engine := range databases {
 		b.Run(engine, func(b *testing.B) {
 			const atOnce, length = 200, 60 * time.Second
 			for b.Loop() {
 				g := fleetServer(b, engine, 2*atOnce, 10*atOnce)
-				g.gather(atOnce, &herd.Work{Lines: 2000, Batch: 500, Progress: 4})
-				before, begun := cpuSeconds(b, g.s.cmd.Process.Pid), time.Now()
-				finished := g.h.Finished.Load()
+				g.ownRepositories()
+				work := night
+				g.gather(atOnce, &work)
+				g.forgetOffers()
+				spent := g.spending()
+				finished, asked := g.h.Finished.Load(), g.h.Asked.Load()
 				ctx, stop := context.WithTimeout(b.Context(), length)
 				var wait sync.WaitGroup
 				for part := range 8 {
 					wait.Go(func() {
 						for ctx.Err() == nil {
 							for i := part; i < atOnce && ctx.Err() == nil; i += 8 {
-								// One that is still queued stands for the next: 409.
-								g.s.try("POST", "/api/hosts/"+g.members[i].HostID+"/jobs", map[string]any{"kind": wire.KindBackup, "spec": map[string]any{"paths": []string{"/srv"}}}, nil)
+								g.order(g.members[i].HostID)
 							}
 						}
 					})
 				}
-				go func() {
-					for range g.h.Offers {
-					}
-				}()
 				wait.Wait()
 				stop()
-				seconds := time.Since(begun).Seconds()
+				seconds := spent()
 				rate := float64(g.h.Finished.Load()-finished) / seconds
 				b.ReportMetric(rate, "jobs/s")
-				b.ReportMetric(rate*2000, "lines/s")
+				b.ReportMetric(float64(g.h.Asked.Load()-asked)/seconds, "requests/s")
 				b.ReportMetric(rate*4*3600, "hosts")
-				b.ReportMetric((cpuSeconds(b, g.s.cmd.Process.Pid)-before)/seconds, "cores")
-				b.ReportMetric(rssMiB(b, g.s.cmd.Process.Pid), "MiB")
 				b.Logf("errors: %v", g.h.Errors())
+				g.stop()
 			}
 			b.ReportMetric(0, "ns/op")
 		})
+	}
+}
+
+// spending begins to count processor time; the func it gives reports that of server and PostgreSQL, in cores, and gives the
+// seconds that went by.
+func (g *grazing) spending() func() float64 {
+	g.b.Helper()
+	begun, server, postgres := time.Now(), cpuSeconds(g.b, g.s.cmd.Process.Pid), postgresSeconds(g.b)
+	return func() float64 {
+		seconds := time.Since(begun).Seconds()
+		g.b.ReportMetric((cpuSeconds(g.b, g.s.cmd.Process.Pid)-server)/seconds, "cores")
+		g.b.ReportMetric((postgresSeconds(g.b)-postgres)/seconds, "postgres-cores")
+		g.b.ReportMetric(rssMiB(g.b, g.s.cmd.Process.Pid), "MiB")
+		return seconds
+	}
+}
+
+// postgresSeconds is the processor time of PostgreSQL's living processes and of those that have ended.
+func postgresSeconds(b *testing.B) float64 {
+	b.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		b.Fatal(err)
+	}
+	total := 0.0
+	for _, path := range all {
+		raw, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(raw), "(postgres)") {
+			continue
+		}
+		fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
+		for _, f := range fields[11:15] { // its own and that of children it has waited for
+			n, _ := strconv.ParseFloat(f, 64)
+			total += n / 100
+		}
+	}
+	return total
+}
+
+// BenchmarkNight is a fleet of 10,000 in the four hours of its night: all wait, and so many of them back up each second as
+// bring each through once (1x) and ten times (10x). Beside what it costs: from the order to the agent that takes it.
+func BenchmarkNight(b *testing.B) {
+	for _, engine := range databases {
+		for _, times := range []int{1, 10} {
+			b.Run(fmt.Sprintf("%s/%dx", engine, times), func(b *testing.B) {
+				n := herdSize(b)
+				for b.Loop() {
+					g := fleetServer(b, engine, n+n/4, 5*n)
+					g.ownRepositories()
+					work := night
+					work.Every = time.Second
+					g.gather(n, &work)
+					rate := float64(times*n) / (4 * 3600)
+					pace := time.NewTicker(time.Duration(float64(time.Second) / rate))
+					defer pace.Stop()
+					ordered, next := map[string]time.Time{}, 0
+					var took []time.Duration
+					// until orders, and notes when one reaches its agent.
+					until := func(d time.Duration) {
+						over := time.NewTimer(d)
+						for {
+							select {
+							case <-over.C:
+								return
+							case o := <-g.h.Offers:
+								if at, ok := ordered[o.JobID]; ok {
+									took = append(took, o.At.Sub(at))
+									delete(ordered, o.JobID)
+								}
+							case <-pace.C:
+								begun := time.Now()
+								var j job
+								if _, err := g.s.try("POST", "/api/hosts/"+g.members[next%n].HostID+"/jobs", map[string]any{"kind": wire.KindBackup, "spec": map[string]any{"paths": []string{"/srv"}}}, &j); err != nil {
+									b.Fatal(err)
+								}
+								ordered[j.ID] = begun
+								next++
+							}
+						}
+					}
+					until(75 * time.Second) // as many begin as end
+					took = nil
+					spent := g.spending()
+					finished, asked := g.h.Finished.Load(), g.h.Asked.Load()
+					until(time.Minute)
+					seconds := spent()
+					b.ReportMetric(float64(g.h.Finished.Load()-finished)/seconds, "jobs/s")
+					b.ReportMetric(float64(g.h.Asked.Load()-asked)/seconds, "requests/s")
+					b.ReportMetric(ms(p99(took)), "p99-ms")
+					g.noErrors()
+					g.stop()
+				}
+				b.ReportMetric(0, "ns/op")
+			})
+		}
 	}
 }

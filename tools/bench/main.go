@@ -67,7 +67,7 @@ func bench(ctx context.Context, n int, only, write string, verbose bool) error {
 	begin := time.Now()
 	for round := range n {
 		for _, s := range chosen {
-			if s.once && round > 0 {
+			if s.most > 0 && round >= s.most {
 				continue
 			}
 			fmt.Fprintf(os.Stderr, "%s  round %d of %d: %s\n", time.Since(begin).Round(time.Second), round+1, n, s.bench)

@@ -10,7 +10,7 @@ type suite struct {
 	lines []int
 	dir   string // of the package, from the top of the tree
 	bench string // go test's -bench
-	once  bool   // it repeats by itself
+	most  int    // runs, where one takes minutes or repeats by itself; 0: as many as asked for
 }
 
 var suites = []suite{
@@ -18,13 +18,15 @@ var suites = []suite{
 	{lines: []int{2}, dir: "server/api", bench: "^BenchmarkLog$/^sqlite$/^zstd$"},
 	{lines: []int{3}, dir: "server/api", bench: "^BenchmarkLogBytes$"},
 	{lines: []int{5}, dir: "server/api", bench: "^BenchmarkWaitingAgents$"},
-	{lines: []int{4}, dir: "server/e2e", bench: "^BenchmarkDispatch$"},
-	{lines: []int{6}, dir: "server/e2e", bench: "^BenchmarkIdleHerd$"},
-	{lines: []int{7}, dir: "server/e2e", bench: "^BenchmarkHerdReturns$"},
-	{lines: []int{11}, dir: "server/e2e", bench: "^BenchmarkPagesOfALargeFleet$", once: true},
+	{lines: []int{4}, dir: "server/e2e", bench: "^BenchmarkDispatch$", most: 3},
+	{lines: []int{6}, dir: "server/e2e", bench: "^BenchmarkIdleHerd$", most: 3},
+	{lines: []int{7}, dir: "server/e2e", bench: "^BenchmarkHerdReturns$", most: 3},
+	{lines: []int{11}, dir: "server/e2e", bench: "^BenchmarkPagesOfALargeFleet$", most: 1},
 	{lines: []int{8}, dir: "server/fleet", bench: "^BenchmarkAccept$"},
 	{lines: []int{9}, dir: "server/fleet", bench: "^BenchmarkReplaceSnapshots$"},
-	{lines: []int{10}, dir: "server/e2e", bench: "^BenchmarkAgentAroundRestic$", once: true},
+	{lines: []int{10}, dir: "server/e2e", bench: "^BenchmarkAgentAroundRestic$", most: 1},
+	{lines: []int{13}, dir: "server/e2e", bench: "^BenchmarkNight$", most: 1},
+	{lines: []int{13}, dir: "server/e2e", bench: "^BenchmarkNightCeiling$", most: 1},
 }
 
 func chosenSuites(lines []int) []suite {
@@ -77,6 +79,12 @@ var rules = []rule{
 	{line: 7, measure: "10,000 agents wait again after kill -9 and 2 s, TLS", database: "SQLite", name: at("HerdReturns/sqlite"), metric: "s", goal: 15},
 	{line: 7, measure: "answers meanwhile that are neither 2xx nor 503", database: "PostgreSQL", name: at("HerdReturns/postgres"), metric: "other-answers"},
 	{line: 7, measure: "answers meanwhile that are neither 2xx nor 503", database: "SQLite", name: at("HerdReturns/sqlite"), metric: "other-answers"},
+	{line: 7, measure: "requests in the busiest second meanwhile", database: "PostgreSQL", name: at("HerdReturns/postgres"), metric: "asked-in-a-second", goal: 3000},
+	{line: 7, measure: "memory of the server then", database: "PostgreSQL", name: at("HerdReturns/postgres"), metric: "MiB", goal: 700},
+	{line: 7, measure: "the busiest 10 s of the minute after / its mean", database: "PostgreSQL", name: at("HerdReturns/postgres"), metric: "second-wave", goal: 1.5},
+	{line: 7, measure: "requests in the busiest second meanwhile", database: "SQLite", name: at("HerdReturns/sqlite"), metric: "asked-in-a-second", goal: 3000},
+	{line: 7, measure: "memory of the server then", database: "SQLite", name: at("HerdReturns/sqlite"), metric: "MiB", goal: 700},
+	{line: 7, measure: "the busiest 10 s of the minute after / its mean", database: "SQLite", name: at("HerdReturns/sqlite"), metric: "second-wave", goal: 1.5},
 
 	{line: 8, measure: "accepts, 1,000 repositories / one UPDATE … RETURNING", database: "PostgreSQL", name: at("Accept/postgres/repositories=1000"), metric: "ratio", atLeast: true, goal: 0.35},
 	{line: 8, measure: "accepts, 20 repositories / one UPDATE … RETURNING", database: "PostgreSQL", name: at("Accept/postgres/repositories=20"), metric: "ratio", reported: true},
@@ -101,4 +109,15 @@ var rules = []rule{
 	{line: 11, measure: "the fleet page at 10,000 hosts, 1,000,000 jobs (p99) / at a tenth", database: "SQLite", name: at("PagesOfALargeFleet/sqlite"), metric: "fleet-ratio", goal: 1.5},
 	{line: 11, measure: "a host's jobs at 10,000 hosts, 1,000,000 jobs (p99) / at a tenth", database: "SQLite", name: at("PagesOfALargeFleet/sqlite"), metric: "jobs-ratio", goal: 1.5},
 	{line: 11, measure: "a page of a 1,000,000-line log at 10,000 hosts, 1,000,000 jobs (p99) / at a tenth", database: "SQLite", name: at("PagesOfALargeFleet/sqlite"), metric: "log-ratio", goal: 1.5},
+
+	{line: 13, measure: "processor of the server in a night in which 10,000 hosts back up once / one core", database: "PostgreSQL", name: at("Night/postgres/1x"), metric: "cores", reported: true},
+	{line: 13, measure: "from the order to the agent meanwhile (p99)", database: "PostgreSQL", name: at("Night/postgres/1x"), metric: "p99-ms", reported: true},
+	{line: 13, measure: "processor of the server in a night in which 10,000 hosts back up ten times / one core", database: "PostgreSQL", name: at("Night/postgres/10x"), metric: "cores", reported: true},
+	{line: 13, measure: "from the order to the agent meanwhile (p99)", database: "PostgreSQL", name: at("Night/postgres/10x"), metric: "p99-ms", reported: true},
+	{line: 13, measure: "jobs a second when more are ordered than two cores can take", database: "PostgreSQL", name: at("NightCeiling/postgres"), metric: "jobs/s", reported: true},
+	{line: 13, measure: "processor of the server in a night in which 10,000 hosts back up once / one core", database: "SQLite", name: at("Night/sqlite/1x"), metric: "cores", reported: true},
+	{line: 13, measure: "from the order to the agent meanwhile (p99)", database: "SQLite", name: at("Night/sqlite/1x"), metric: "p99-ms", reported: true},
+	{line: 13, measure: "processor of the server in a night in which 10,000 hosts back up ten times / one core", database: "SQLite", name: at("Night/sqlite/10x"), metric: "cores", reported: true},
+	{line: 13, measure: "from the order to the agent meanwhile (p99)", database: "SQLite", name: at("Night/sqlite/10x"), metric: "p99-ms", reported: true},
+	{line: 13, measure: "jobs a second when more are ordered than two cores can take", database: "SQLite", name: at("NightCeiling/sqlite"), metric: "jobs/s", reported: true},
 }

@@ -1,6 +1,6 @@
 // Package herd is a fleet of simulated agents in one process. Each is a client of the real protocol with the agent's own
-// HTTP client and connections of its own: it waits for work, takes it, ships log and progress, and ends it. There is no
-// restic and no disk.
+// HTTP client, its times, and connections of its own: it waits for work, takes it, ships log and progress, waits on
+// meanwhile, and ends it with the list of its repository. There is no restic and no disk.
 package herd
 
 import (
@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"restic-manager/agent/client"
+	"restic-manager/agent/runner"
 	"restic-manager/shared/wire"
 )
 
@@ -28,15 +29,17 @@ type Member struct {
 
 // Work is how a member does a job.
 type Work struct {
-	Lines    int // of log, in batches of Batch
-	Batch    int
-	Progress int // how often it is told
+	Lines     int           // of log, in batches of Batch
+	Batch     int           //
+	Every     time.Duration // between two batches; zero: as fast as they go
+	Progress  int           // how often it is told, once a batch at most
+	Snapshots int           // that its repository keeps and each job lists; zero: none is listed
 }
 
 // Options make a herd.
 type Options struct {
 	Client client.Options // but for the token
-	Wait   time.Duration  // of a poll
+	Timing runner.Timing  // the zero one: the protocol's
 	// Work does each job that is offered. nil: offers are noted and left, as by an agent that was killed.
 	Work *Work
 }
@@ -64,6 +67,9 @@ type Herd struct {
 
 // Gather starts the agents; they go on until ctx ends. pace is the time between one's start and the next one's.
 func Gather(ctx context.Context, members []Member, o Options, pace time.Duration) (*Herd, error) {
+	if o.Timing == (runner.Timing{}) {
+		o.Timing = runner.DefaultTiming
+	}
 	h := &Herd{o: o, Offers: make(chan Offer, 10_000), told: map[string]int64{}}
 	for _, m := range members {
 		c := o.Client
@@ -112,43 +118,90 @@ type agent struct {
 	boot string
 	mark string
 	seq  int64
+	// config is the configuration it has.
+	config string
+	// helloAt is when it says hello again, for its facts are old.
+	helloAt time.Time
+	// job is the one it does, with its lease; done is closed when it is over.
+	job  *wire.JobRef
+	done chan struct{}
+	// snapshots are its repository's.
+	snapshots []json.RawMessage
 }
 
 func (a *agent) live(ctx context.Context) {
 	defer a.c.Close()
 	failures := 0
 	for ctx.Err() == nil {
-		err := a.poll(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case client.Code(err) == wire.ProblemHelloRequired:
-			if err = a.hello(ctx); err != nil && ctx.Err() == nil {
-				a.h.note(err)
-			}
-		case err != nil:
-			a.h.note(err)
+		a.settle()
+		var err error
+		if !a.helloAt.IsZero() && time.Now().After(a.helloAt) {
+			err = a.hello(ctx)
+		} else if err = a.poll(ctx); client.Code(err) == wire.ProblemHelloRequired {
+			err = a.hello(ctx)
+		}
+		if ctx.Err() != nil {
+			break
 		}
 		if err == nil {
 			failures = 0
 			continue
 		}
+		a.h.note(err)
 		pause(ctx, client.Delay(failures, client.BackoffCapPoll, err))
 		failures++
 	}
+	if a.job != nil {
+		<-a.done
+	}
 }
 
+// settle forgets a job that is over.
+func (a *agent) settle() {
+	if a.job == nil {
+		return
+	}
+	select {
+	case <-a.done:
+		a.job = nil
+	default:
+	}
+}
+
+// poll waits once. Like the agent's own, it ends when the job under way does, for the next one to say so.
 func (a *agent) poll(ctx context.Context) error {
 	a.seq++
+	q := wire.PollQuery{Boot: a.boot, Seq: a.seq, Mark: a.mark, FreeLong: 1, FreeShort: 1, Config: a.config}
+	hold := a.h.o.Timing.HoldIdle
+	polling, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if a.job != nil {
+		q.FreeLong, q.FreeShort, q.Jobs, hold = 0, 0, []wire.JobRef{*a.job}, a.h.o.Timing.HoldBusy
+		ended := a.done
+		go func() {
+			select {
+			case <-ended:
+				cancel()
+			case <-polling.Done():
+			}
+		}()
+	}
+	q.Wait = hold.Draw().Truncate(time.Second)
 	a.h.Asked.Add(1)
 	a.h.Held.Add(1)
-	reply, err := a.c.Poll(ctx, wire.PollQuery{Wait: a.h.o.Wait, Boot: a.boot, Seq: a.seq, Mark: a.mark, FreeLong: 1, FreeShort: 1})
+	reply, err := a.c.Poll(polling, q)
 	a.h.Held.Add(-1)
 	if err != nil {
+		if polling.Err() != nil && ctx.Err() == nil {
+			return nil
+		}
 		return err
 	}
 	a.h.Answered.Add(1)
 	a.mark = reply.Mark
+	if reply.Configure != nil {
+		a.config = reply.Configure.Version
+	}
 	if reply.Offer == nil {
 		return nil
 	}
@@ -161,37 +214,51 @@ func (a *agent) poll(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	return a.work(ctx, *reply.Offer)
+	if a.job != nil { // on its way when the last one ended: it comes again
+		return nil
+	}
+	ref := wire.JobRef{ID: reply.Offer.JobID, Lease: randomHex(16)}
+	a.h.Asked.Add(1)
+	if _, err := a.c.Accept(ctx, ref.ID, wire.AcceptRequest{Lease: ref.Lease, Delivery: reply.Offer.Delivery}); err != nil {
+		return err
+	}
+	a.job, a.done = &ref, make(chan struct{})
+	go func(done chan struct{}) {
+		defer close(done)
+		if err := a.work(ctx, ref); err != nil && ctx.Err() == nil {
+			a.h.note(err)
+		}
+	}(a.done)
+	return nil
 }
 
 func (a *agent) hello(ctx context.Context) error {
 	a.seq++
-	a.m.BootNumber++
-	a.h.Asked.Add(1)
-	var kinds []wire.Kind
-	for _, k := range []wire.Kind{wire.KindBackup, wire.KindCheck, wire.KindSnapshots} {
-		kinds = append(kinds, k)
+	if a.helloAt.IsZero() {
+		a.m.BootNumber++
 	}
-	reply, err := a.c.Hello(ctx, wire.HelloRequest{BootID: a.boot, BootNumber: a.m.BootNumber, Seq: a.seq, ProtocolVersion: wire.ProtocolVersion,
+	a.h.Asked.Add(1)
+	kinds := []wire.Kind{wire.KindBackup, wire.KindCheck, wire.KindSnapshots}
+	r := wire.HelloRequest{BootID: a.boot, BootNumber: a.m.BootNumber, Seq: a.seq, ProtocolVersion: wire.ProtocolVersion,
 		AgentVersion: "herd", ResticVersion: "0.18.0", Kinds: kinds, Guard: wire.GuardReport{Kinds: kinds}, Now: time.Now(),
-		Repositories: []wire.RepositoryReport{{Name: wire.RepositoryLocal, Location: "/srv/" + a.m.HostID}}})
+		Repositories: []wire.RepositoryReport{{Name: wire.RepositoryLocal, Location: "/srv/" + a.m.HostID}}}
+	if a.job != nil {
+		r.Jobs = []wire.JobReport{{ID: a.job.ID, Lease: a.job.Lease, Phase: wire.PhaseRunning}}
+	}
+	reply, err := a.c.Hello(ctx, r)
 	if p, ok := errors.AsType[*wire.Problem](err); ok && p.Code == wire.ProblemBootSuperseded {
 		a.m.BootNumber = p.BootNumber
 	}
 	if err == nil {
-		a.mark = reply.Mark
+		a.mark, a.helloAt = reply.Mark, time.Now().Add(a.h.o.Timing.Hello.Draw())
 	}
 	return err
 }
 
-// work does a job from accept to finish.
-func (a *agent) work(ctx context.Context, o wire.Offer) error {
-	ref := wire.JobRef{ID: o.JobID, Lease: randomHex(16)}
+// work does a job that was accepted, to its finish.
+func (a *agent) work(ctx context.Context, ref wire.JobRef) error {
 	w := a.h.o.Work
-	a.h.Asked.Add(2)
-	if _, err := a.c.Accept(ctx, o.JobID, wire.AcceptRequest{Lease: ref.Lease, Delivery: o.Delivery}); err != nil {
-		return err
-	}
+	a.h.Asked.Add(1)
 	if err := a.c.Start(ctx, ref, wire.StartRequest{StartNonce: randomHex(16), RepositoryID: a.m.Repository}); err != nil {
 		return err
 	}
@@ -217,10 +284,18 @@ func (a *agent) work(ctx context.Context, o wire.Offer) error {
 				return err
 			}
 		}
+		if !pause(ctx, w.Every) {
+			return ctx.Err()
+		}
+	}
+	made := randomHex(32)
+	list, err := a.list(ctx, ref, made)
+	if err != nil {
+		return err
 	}
 	zero := 0
-	raw, err := json.Marshal(wire.FinishRequest{State: wire.StateSucceeded, ExitCode: &zero, StartedAt: begun, EndedAt: time.Now(), ElapsedSeconds: time.Since(begun).Seconds(),
-		Summary: &wire.Summary{SnapshotID: randomHex(32), TotalFilesProcessed: 1000, TotalBytesProcessed: 1 << 30}, LogLines: int64(w.Lines), LogSHA256: hex.EncodeToString(sum.Sum(nil))})
+	raw, err := json.Marshal(wire.FinishRequest{State: wire.StateSucceeded, ExitCode: &zero, StartedAt: begun, EndedAt: time.Now(), ElapsedSeconds: time.Since(begun).Seconds(), Listing: list,
+		Summary: &wire.Summary{SnapshotID: made, TotalFilesProcessed: 1000, TotalBytesProcessed: 1 << 30}, LogLines: int64(w.Lines), LogSHA256: hex.EncodeToString(sum.Sum(nil))})
 	if err != nil {
 		return err
 	}
@@ -230,6 +305,26 @@ func (a *agent) work(ctx context.Context, o wire.Offer) error {
 	}
 	a.h.Finished.Add(1)
 	return nil
+}
+
+// list is the repository's snapshots with the one that was made, which the finish carries as the agent's own does.
+func (a *agent) list(ctx context.Context, ref wire.JobRef, made string) (*wire.Listing, error) {
+	keeps := a.h.o.Work.Snapshots
+	if keeps == 0 {
+		return nil, nil
+	}
+	a.h.Asked.Add(1)
+	token, err := a.c.BeginListing(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := json.Marshal(wire.Snapshot{ID: made, Time: time.Now(), Tree: randomHex(32), Paths: []string{"/srv", "/etc", "/home"}, Hostname: a.m.HostID, Username: "root", ProgramVersion: "restic 0.18.0",
+		Summary: &wire.SnapshotSummary{TotalFilesProcessed: 1000, TotalBytesProcessed: 1 << 30}})
+	if err != nil {
+		return nil, err
+	}
+	a.snapshots = append(a.snapshots[max(0, len(a.snapshots)+1-keeps):], raw)
+	return &wire.Listing{Token: token.Token, RepositoryID: a.m.Repository, Snapshots: a.snapshots}, nil
 }
 
 func randomHex(bytes int) string {
