@@ -157,6 +157,7 @@ func TestFailuresAreNamed(t *testing.T) {
 
 // TestResticMissing: the agent is online without restic, and says what to install.
 func TestResticMissing(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, "sqlite")
 	a := enrollAgent(t, s, "")
 	a.own("repo_url: "+a.dir+"/repository", "repo_password: x", "restic_path: "+a.dir+"/no-restic-here")

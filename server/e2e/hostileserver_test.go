@@ -507,6 +507,7 @@ const nobody = 65534
 // the judge: nothing but restic (and ssh for sftp) was run, nothing was written outside the agent's folders and
 // the repository, nothing denied was read, and the bearer went nowhere else.
 func TestAHostileServerOrdersNothingButRestic(t *testing.T) {
+	t.Parallel()
 	// The short form: each fourth order, among them each vector at some of its places.
 	generated, every, harms := 160, 4, 10
 	if os.Getenv("RESTIC_MANAGER_FAULTS") == "full" {

@@ -20,6 +20,7 @@ import (
 // HTTPS with a certificate that the server made for itself; then the installed agent runs, the same command without a
 // token upgrades it, and --uninstall leaves the backups alone.
 func TestOneCommandAddsAMachine(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		kit
 		tls bool

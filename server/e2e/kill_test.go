@@ -266,6 +266,7 @@ func replicated(t *testing.T, test func(t *testing.T, variant string, l *lab)) {
 // TestFaultServerKilled kills a server at each stage of a job; restic never notices. A second replica serves the
 // agent meanwhile, else the server is started again at once.
 func TestFaultServerKilled(t *testing.T) {
+	t.Parallel()
 	replicated(t, func(t *testing.T, variant string, l *lab) {
 		runs, longest := 0, time.Duration(0)
 		for range figures(1, 8) {

@@ -131,8 +131,10 @@ func (l *lister) walk() (generation int, err error) {
 // TestHundredThousandSnapshotsAreReplacedUnderReaders has readers look at a host's list a hundred times a second while
 // another of the same length takes its place: no page is empty or of two lists, and neither is the host's count.
 func TestHundredThousandSnapshotsAreReplacedUnderReaders(t *testing.T) {
+	t.Parallel()
 	for _, engine := range databases {
 		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
 			l := newLister(t, newServer(t, engine))
 			if err := l.replace(1); err != nil {
 				t.Fatal(err)

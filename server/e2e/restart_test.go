@@ -246,6 +246,7 @@ func TestServerKilledDuringABackup(t *testing.T) {
 }
 
 func TestDatabaseKilledDuringABackup(t *testing.T) {
+	t.Parallel()
 	for _, r := range restics {
 		t.Run("restic-"+r, func(t *testing.T) {
 			t.Parallel()
@@ -271,6 +272,7 @@ func TestDatabaseKilledDuringABackup(t *testing.T) {
 }
 
 func TestServerStopsCleanly(t *testing.T) {
+	t.Parallel()
 	for _, db := range databases {
 		t.Run(db, func(t *testing.T) {
 			t.Parallel()
@@ -333,6 +335,7 @@ func TestServersRepositoryLeavesNoTrace(t *testing.T) {
 
 // TestTwoReplicas: two servers on one PostgreSQL serve one fleet.
 func TestTwoReplicas(t *testing.T) {
+	t.Parallel()
 	url := databasetest.New(t, "postgres")
 	one := newServerOn(t, url)
 	key := "RESTIC_MANAGER_KEY_FILE=" + filepath.Join(one.dir, "secret.key")
@@ -379,6 +382,7 @@ func TestTwoReplicas(t *testing.T) {
 
 // TestLiveTail: the log's waiting read and the changes feed, as a browser uses them.
 func TestLiveTail(t *testing.T) {
+	t.Parallel()
 	for _, db := range databases {
 		t.Run(db, func(t *testing.T) {
 			t.Parallel()
