@@ -65,6 +65,8 @@ type Options struct {
 	// Parallel is how many passwords are hashed at a time, 19 MiB each; 0 is 2, or 1 where there are fewer than 4
 	// processors: hashing on all of them would keep every poll waiting.
 	Parallel int
+	// Cheap has passwords cost next to nothing, for tests that are about something else; no setting of the program does.
+	Cheap bool
 }
 
 // Access is the operators in the database. It is safe for concurrent use.
@@ -92,7 +94,11 @@ func Open(o Options) *Access {
 	if o.Parallel == 0 {
 		o.Parallel = min(2, max(1, runtime.GOMAXPROCS(0)/2))
 	}
-	a.hasher = newHasher(o.Parallel, owasp)
+	price := owasp
+	if o.Cheap {
+		price = cost{memory: 64, time: 1, threads: 1}
+	}
+	a.hasher = newHasher(o.Parallel, price)
 	return a
 }
 

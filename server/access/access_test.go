@@ -40,9 +40,7 @@ func (e *env) replica(t *testing.T) *Access {
 	if err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	a := Open(Options{DB: db, Now: e.clock.Now})
-	a.hasher = newHasher(2, cost{memory: 64, time: 1, threads: 1}) // TestAHash… and TestPasswordsAreStored… check the real one
-	return a
+	return Open(Options{DB: db, Now: e.clock.Now, Parallel: 2, Cheap: true}) // TestAHash… and TestPasswordsAreStored… check the real one
 }
 
 const (

@@ -125,7 +125,7 @@ func newRig(t testing.TB, engine string, change func(*Options)) *rig {
 	if r.fleet, err = fleet.Open(t.Context(), fleet.Options{DB: r.db, Key: make([]byte, 32), Log: log}); err != nil {
 		t.Fatal(err)
 	}
-	r.access = access.Open(access.Options{DB: r.db, Log: log, Now: r.clock.now})
+	r.access = access.Open(access.Options{DB: r.db, Log: log, Now: r.clock.now, Cheap: true})
 	repositories := vault.Open(vault.Options{DB: r.db, Fleet: r.fleet, Log: log})
 	r.policies = policy.Open(policy.Options{DB: r.db, Fleet: r.fleet, Assign: repositories.TryAssign, Log: log})
 	o := Options{Fleet: r.fleet, Access: r.access, Vault: repositories, Policies: r.policies,
