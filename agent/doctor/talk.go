@@ -113,15 +113,7 @@ func (d *doctor) answers(ctx context.Context) checkup.Result {
 	}
 	d.answer = a
 	d.oldHold = a.status == http.StatusNotFound
-	return checkup.Ok("the server answers within %s, by %s", millis(a.took), cmp.Or(d.protocol(a), "HTTP"))
-}
-
-// protocol is the version of HTTP that was spoken, as TLS agreed.
-func (d *doctor) protocol(*answer) string {
-	if d.state != nil && d.state.NegotiatedProtocol == "h2" {
-		return "HTTP/2"
-	}
-	return "HTTP/1.1"
+	return checkup.Ok("the server answers within %s", millis(a.took))
 }
 
 func (d *doctor) unanswered(err error) checkup.Result {

@@ -16,50 +16,59 @@ import (
 	"restic-manager/shared/wire"
 )
 
-// The sizes of buffers: most bodies fit the small one (a log batch is at most wire.MaxBatchBytes), and the
-// large one has a byte more than any body may have, so that reading one too many is seen.
+// The sizes of buffers: what a waiting agent says fits the first, and ten thousand say it at once after a restart; most
+// bodies fit the second (a log batch is at most wire.MaxBatchBytes); the last has a byte more than any body may have, so that
+// reading one too many is seen.
 const (
+	tinyBuffer  = 4 << 10
 	smallBuffer = 96 << 10
 	largeBuffer = wire.MaxBody + 1
 )
 
+var bufferSizes = [...]int{tinyBuffer, smallBuffer, largeBuffer}
+
 // buffer is a pooled stretch of memory; give it back with release.
 type buffer struct {
 	b    []byte // len is what is used
-	pool *sync.Pool
+	tier int    // of bufferSizes
 }
 
-var smallBuffers, largeBuffers sync.Pool
+var buffers [len(bufferSizes)]sync.Pool
 
-func init() {
-	smallBuffers.New = func() any { return &buffer{b: make([]byte, 0, smallBuffer), pool: &smallBuffers} }
-	largeBuffers.New = func() any { return &buffer{b: make([]byte, 0, largeBuffer), pool: &largeBuffers} }
-}
-
+// newBuffer has room for more than size bytes; less than 0: nobody knows how many there will be.
 func newBuffer(size int64) *buffer {
-	if size < smallBuffer {
-		return smallBuffers.Get().(*buffer)
+	tier := 1
+	if size >= 0 {
+		for tier = 0; tier < len(bufferSizes)-1 && size >= int64(bufferSizes[tier]); tier++ {
+		}
 	}
-	return largeBuffers.Get().(*buffer)
+	return bufferOf(tier)
+}
+
+func bufferOf(tier int) *buffer {
+	if b, ok := buffers[tier].Get().(*buffer); ok {
+		return b
+	}
+	return &buffer{b: make([]byte, 0, bufferSizes[tier]), tier: tier}
 }
 
 func (b *buffer) release() {
-	if b == nil || cap(b.b) != smallBuffer && cap(b.b) != largeBuffer { // not as it was made: let it go
+	if b == nil || cap(b.b) != bufferSizes[b.tier] { // not as it was made: let it go
 		return
 	}
 	b.b = b.b[:0]
-	b.pool.Put(b)
+	buffers[b.tier].Put(b)
 }
 
-// grow moves the content to a large buffer; ok is false when it is in one already.
+// grow moves the content to a larger buffer; ok is false when it is in the largest already.
 func (b *buffer) grow() (*buffer, bool) {
-	if cap(b.b) >= largeBuffer {
+	if b.tier == len(bufferSizes)-1 {
 		return b, false
 	}
-	large := newBuffer(largeBuffer)
-	large.b = append(large.b, b.b...)
+	larger := bufferOf(b.tier + 1)
+	larger.b = append(larger.b, b.b...)
 	b.release()
-	return large, true
+	return larger, true
 }
 
 // readInto reads r to its end, at most limit bytes. The buffer given back replaces b, also with an error.
@@ -219,7 +228,7 @@ func (f *inflater) inflate(encoding string, raw []byte, limit int64) (*buffer, e
 func (f *inflater) gunzip(raw []byte, limit int64) (*buffer, error) {
 	z := f.gzips.Get().(*gzip.Reader)
 	defer f.gzips.Put(z)
-	b := newBuffer(int64(len(raw)))
+	b := newBuffer(-1)
 	if err := z.Reset(bytes.NewReader(raw)); err != nil {
 		return b, err
 	}
@@ -248,7 +257,7 @@ func (f *inflater) unzstd(raw []byte, limit int64) (*buffer, error) {
 	d := f.streams.Get().(*zstd.Decoder)
 	defer f.streams.Put(d)
 	defer d.Reset(nil) // forget the body
-	b := newBuffer(0)
+	b := newBuffer(-1)
 	if err := d.Reset(bytes.NewReader(raw)); err != nil {
 		return b, err
 	}

@@ -84,7 +84,7 @@ func testServer(t testing.TB) *Server {
 
 func TestReadBodyGivesWhatWasSentAndWhatItSays(t *testing.T) {
 	s := testServer(t)
-	for _, size := range []int{0, 1, 100, smallBuffer - 1, smallBuffer, smallBuffer + 1, 500_000, wire.MaxBody - 1, wire.MaxBody} {
+	for _, size := range []int{0, 1, 100, tinyBuffer - 1, tinyBuffer, tinyBuffer + 1, smallBuffer - 1, smallBuffer, smallBuffer + 1, 500_000, wire.MaxBody - 1, wire.MaxBody} {
 		plain := bytes.Repeat([]byte("a line of a log\n"), size/16+1)[:size]
 		for name, c := range map[string]struct {
 			encoding string

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"restic-manager/agent/client"
+	"restic-manager/agent/runner"
 	"restic-manager/server/database/databasetest"
 	"restic-manager/server/e2e/demo/madeup"
 	"restic-manager/server/e2e/herd"
@@ -170,7 +171,7 @@ func p99(all []time.Duration) time.Duration {
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // BenchmarkIdleHerd is what agents cost that only wait, TLS: the server's processor time as a part of one core, over a
-// minute in which each of them asks again twice or three times.
+// minute in which each of them asks again twice or three times; beside what as many cost a bare handler that parks them as long.
 func BenchmarkIdleHerd(b *testing.B) {
 	for _, engine := range databases {
 		b.Run(engine, func(b *testing.B) {
@@ -178,15 +179,22 @@ func BenchmarkIdleHerd(b *testing.B) {
 			for b.Loop() {
 				g := fleetServer(b, engine, n+n/4, 5*n)
 				g.gather(n, nil)
+				pause := time.NewTimer(time.Minute)
+				<-pause.C // each is told its configuration once, and settles
 				before, begun := cpuSeconds(b, g.s.cmd.Process.Pid), time.Now()
 				answered := g.h.Answered.Load()
-				pause := time.NewTimer(time.Minute)
+				pause.Reset(time.Minute)
 				<-pause.C
-				b.ReportMetric((cpuSeconds(b, g.s.cmd.Process.Pid)-before)/time.Since(begun).Seconds(), "core-share")
+				ours := (cpuSeconds(b, g.s.cmd.Process.Pid) - before) / time.Since(begun).Seconds()
+				b.ReportMetric(ours, "core-share")
 				b.ReportMetric(float64(g.h.Answered.Load()-answered)/time.Since(begun).Seconds(), "polls/s")
 				b.ReportMetric(rssMiB(b, g.s.cmd.Process.Pid), "MiB")
 				g.noErrors()
 				g.stop()
+				g.s.kill()
+				bare := bareIdle(b, g, n)
+				b.ReportMetric(bare, "baseline-core-share")
+				b.ReportMetric(ours/bare, "core-ratio")
 			}
 			b.ReportMetric(0, "ns/op")
 		})
@@ -357,8 +365,15 @@ func serveBare(cert string) error {
 			io.WriteString(w, `{"id":"`+r.URL.Path+`"}`)
 			return
 		}
+		hold, err := time.ParseDuration(r.URL.Query().Get("wait"))
+		if err != nil {
+			hold = time.Hour
+		}
+		over := time.NewTimer(hold)
+		defer over.Stop()
 		select {
 		case <-at(r.URL.Path):
+		case <-over.C:
 		case <-r.Context().Done():
 		}
 		io.WriteString(w, `{"mark":"0123456789abcdef0123456789abcdef"}`)
@@ -366,15 +381,16 @@ func serveBare(cert string) error {
 	return (&http.Server{Addr: os.Getenv(bareServer + "_LISTEN"), Handler: h}).ListenAndServeTLS(cert, filepath.Join(filepath.Dir(cert), "tls.key"))
 }
 
-func bareDispatch(b *testing.B, g *grazing, n int) time.Duration {
+// startBare runs the bare handler as a process of its own, and gives where it listens.
+func startBare(b *testing.B, g *grazing) (listen string, c *exec.Cmd) {
 	b.Helper()
-	listen := freeAddress(b)
-	c := exec.Command(os.Args[0])
+	listen = freeAddress(b)
+	c = exec.Command(os.Args[0])
 	c.Env = append(os.Environ(), bareServer+"="+g.cert, bareServer+"_LISTEN="+listen)
 	if err := c.Start(); err != nil {
 		b.Fatal(err)
 	}
-	defer func() { c.Process.Kill(); c.Wait() }()
+	b.Cleanup(func() { c.Process.Kill(); c.Wait() })
 	eventually(b, 10*time.Second, "the bare server listens", func() error {
 		r, err := g.s.http.Post("https://"+listen+"/nobody", "application/json", strings.NewReader("{}"))
 		if err == nil {
@@ -382,6 +398,50 @@ func bareDispatch(b *testing.B, g *grazing, n int) time.Duration {
 		}
 		return err
 	})
+	return listen, c
+}
+
+// bareIdle is the processor time, in cores, of a bare handler that parks so many for as long as agents wait.
+func bareIdle(b *testing.B, g *grazing, n int) float64 {
+	b.Helper()
+	listen, c := startBare(b, g)
+	ctx, stop := context.WithCancel(b.Context())
+	var wait sync.WaitGroup
+	pace := time.NewTicker(time.Millisecond)
+	defer pace.Stop()
+	for i := range n {
+		own := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+		wait.Go(func() {
+			defer own.CloseIdleConnections()
+			for ctx.Err() == nil {
+				r, err := http.NewRequestWithContext(ctx, "GET", fmt.Sprintf("https://%s/%d?wait=%s", listen, i, runner.DefaultTiming.HoldIdle.Draw()), nil)
+				if err != nil {
+					return
+				}
+				answer, err := own.Do(r)
+				if err != nil {
+					return
+				}
+				io.Copy(io.Discard, answer.Body)
+				answer.Body.Close()
+			}
+		})
+		<-pace.C
+	}
+	pause := time.NewTimer(time.Minute)
+	<-pause.C
+	before, begun := cpuSeconds(b, c.Process.Pid), time.Now()
+	pause.Reset(time.Minute)
+	<-pause.C
+	share := (cpuSeconds(b, c.Process.Pid) - before) / time.Since(begun).Seconds()
+	stop()
+	wait.Wait()
+	return share
+}
+
+func bareDispatch(b *testing.B, g *grazing, n int) time.Duration {
+	b.Helper()
+	listen, _ := startBare(b, g)
 	type back struct {
 		i  int
 		at time.Time

@@ -169,19 +169,18 @@ func writeSeen(tx *database.Tx, ids []string, times []time.Time) error {
 			return fmt.Errorf("write who was seen: %w", err)
 		}
 	} else {
+		seen := make([]any, 0, 2*len(ids))
 		for i, id := range ids {
-			var was []string
-			if err := tx.Raw("SELECT status FROM hosts WHERE id = ?", id).Scan(&was).Error; err != nil {
-				return fmt.Errorf("read who was seen: %w", err)
-			}
-			err := tx.Exec(`UPDATE hosts SET last_seen_at = max(coalesce(last_seen_at, ?), ?), status = 'online'
-				WHERE id = ? AND revoked_at IS NULL`, times[i], times[i], id).Error
-			if err != nil {
-				return fmt.Errorf("write who was seen: %w", err)
-			}
-			if len(was) > 0 && was[0] != "online" && was[0] != "revoked" {
-				back = append(back, id)
-			}
+			seen = append(seen, id, times[i])
+		}
+		err := tx.Raw("SELECT id FROM hosts WHERE id IN ? AND status NOT IN ('online', 'revoked')", ids).Scan(&back).Error
+		if err != nil {
+			return fmt.Errorf("read who was seen: %w", err)
+		}
+		err = tx.Exec(`UPDATE hosts SET last_seen_at = max(coalesce(last_seen_at, seen.column2), seen.column2), status = 'online'
+			FROM (VALUES `+strings.Repeat("(?, ?), ", len(ids)-1)+`(?, ?)) AS seen WHERE hosts.id = seen.column1 AND revoked_at IS NULL`, seen...).Error
+		if err != nil {
+			return fmt.Errorf("write who was seen: %w", err)
 		}
 	}
 	for _, id := range back {
