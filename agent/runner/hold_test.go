@@ -131,3 +131,40 @@ func TestWhatDoctorFindsHoldsForTheRunningAgent(t *testing.T) {
 	}
 	h.want("learnt without a folder to keep it in", 15*time.Second)
 }
+
+// TestAHerdThatCameBackTogetherDoesNotComeAgainTogether: ten thousand agents have a server again within 6 s. In no ten seconds of the
+// minute after do they ask much more than on average.
+func TestAHerdThatCameBackTogetherDoesNotComeAgainTogether(t *testing.T) {
+	const agents, window = 10_000, 10
+	var seconds [60]int
+	all := 0
+	for range agents {
+		var s scatter
+		s.held(20*time.Second, 25*time.Second) // before the server went
+		s.failed()
+		for at := (Span{0, 6 * time.Second}).Draw() + s.span(DefaultTiming, false).Draw(); at < 66*time.Second; {
+			if at >= 6*time.Second {
+				seconds[(at-6*time.Second)/time.Second]++
+				all++
+			}
+			s.held(time.Second, time.Second)
+			at += s.span(DefaultTiming, false).Draw()
+		}
+	}
+	for i := window; i <= len(seconds); i++ {
+		here := 0
+		for _, n := range seconds[i-window : i] {
+			here += n
+		}
+		if most := 1.5 * float64(all) * window / float64(len(seconds)); float64(here) > most {
+			t.Errorf("from second %d on: %d ask within %d s, want %.0f at most", i-window, here, window, most)
+		}
+	}
+	var s scatter
+	if got := s.span(DefaultTiming, true); got != DefaultTiming.HoldBusy {
+		t.Errorf("with a job: got a hold of %v, want %v", got, DefaultTiming.HoldBusy)
+	}
+	if s.held(20*time.Second, time.Second); s.done {
+		t.Error("a poll that was answered at once scatters nobody")
+	}
+}

@@ -24,6 +24,7 @@ type poller struct {
 	next    time.Time // when to say hello again, although nobody asked
 	told    string    // see toTell
 	attempt int
+	scatter scatter
 	hold    *holdLimit
 	silent  map[string]bool // jobs that the server had not been told of when it was last asked
 }
@@ -54,6 +55,9 @@ func (p *poller) turn(ctx context.Context) error {
 	}
 	if ctx.Err() != nil {
 		return nil
+	}
+	if err != nil {
+		p.scatter.failed()
 	}
 	if err == nil {
 		p.attempt = 0
@@ -246,10 +250,12 @@ func (p *poller) ask(ctx context.Context) error {
 	if poked && ctx.Err() == nil && err != nil {
 		return nil // the next poll says what is new
 	}
-	p.hold.learn(query.Wait, p.now().Sub(began), err)
+	took := p.now().Sub(began)
+	p.hold.learn(query.Wait, took, err)
 	if err != nil {
 		return err
 	}
+	p.scatter.held(query.Wait, took)
 	p.mark = reply.Mark
 	if err := failpoint.Hit("agent.poll.answered"); err != nil {
 		return err
@@ -274,11 +280,7 @@ func (p *poller) query() wire.PollQuery {
 			q.Jobs = append(q.Jobs, wire.JobRef{ID: s.ID, Lease: s.Lease})
 		}
 	}
-	hold := p.t.HoldIdle
-	if busy {
-		hold = p.t.HoldBusy
-	}
-	q.Wait = p.hold.within(hold.Draw()).Truncate(time.Second)
+	q.Wait = p.hold.within(p.scatter.span(p.t, busy).Draw()).Truncate(time.Second)
 	p.mu.Lock()
 	q.Config = p.version
 	p.mu.Unlock()

@@ -57,6 +57,7 @@ type Config struct {
 
 // Timing is how fast the loops go. Tests shorten it.
 type Timing struct {
+	HoldFirst  Span // of a poll after the start or a failure, until one was held to its end
 	HoldIdle   Span // of a poll
 	HoldBusy   Span // of a poll while a job runs
 	Backoff    time.Duration
@@ -92,7 +93,7 @@ func (s Span) Draw() time.Duration {
 
 // DefaultTiming is the protocol's.
 var DefaultTiming = Timing{
-	HoldIdle: Span{20 * time.Second, 30 * time.Second}, HoldBusy: Span{10 * time.Second, 15 * time.Second},
+	HoldFirst: Span{time.Second, 30 * time.Second}, HoldIdle: Span{20 * time.Second, 30 * time.Second}, HoldBusy: Span{10 * time.Second, 15 * time.Second},
 	Backoff: time.Second, BackoffCap: client.BackoffCap, PollCap: client.BackoffCapPoll,
 	Fatal: Span{5 * time.Minute, 10 * time.Minute}, Hello: Span{50 * time.Minute, 70 * time.Minute},
 	Look: 5 * time.Second, Result: 250 * time.Millisecond, Progress: time.Second, Flush: time.Second,

@@ -209,8 +209,8 @@ func (g *grazing) noErrors() {
 	}
 }
 
-// BenchmarkHerdReturns is the time after kill -9 of the server, away for 2 s, until all agents wait again, TLS; the requests of
-// the busiest second meanwhile; answers that are neither 2xx nor 503; and how much more than the mean is asked in the busiest
+// BenchmarkHerdReturns is the time after kill -9 of the server, away for 2 s, until all agents wait again, TLS; the requests that it
+// answers in the busiest second meanwhile; answers that are neither 2xx nor 503; and how much more than the mean is asked in the busiest
 // ten seconds of the minute after, in which a herd that came back together might come again together.
 func BenchmarkHerdReturns(b *testing.B) {
 	for _, engine := range databases {
@@ -219,7 +219,7 @@ func BenchmarkHerdReturns(b *testing.B) {
 			for b.Loop() {
 				g := fleetServer(b, engine, n+n/4, 5*n)
 				g.gather(n, nil)
-				stop := g.watchAsked()
+				stop := g.watch()
 				g.s.kill()
 				away := time.NewTimer(2 * time.Second)
 				<-away.C
@@ -227,7 +227,7 @@ func BenchmarkHerdReturns(b *testing.B) {
 				g.s.start()
 				g.allWait(n, 2*time.Minute)
 				b.ReportMetric(time.Since(begun).Seconds(), "s")
-				b.ReportMetric(float64(slices.Max(stop())), "asked-in-a-second")
+				b.ReportMetric(float64(slices.Max(stop())), "busiest-requests/s")
 				b.ReportMetric(rssMiB(b, g.s.cmd.Process.Pid), "MiB")
 				others := 0.0
 				for what, count := range g.h.Errors() {
@@ -236,7 +236,7 @@ func BenchmarkHerdReturns(b *testing.B) {
 					}
 				}
 				b.ReportMetric(others, "other-answers")
-				stop = g.watchAsked()
+				stop = g.watch()
 				after := time.NewTimer(time.Minute)
 				<-after.C
 				b.ReportMetric(wave(stop(), 10), "second-wave")
@@ -247,21 +247,21 @@ func BenchmarkHerdReturns(b *testing.B) {
 	}
 }
 
-// watchAsked counts what the herd asks in each second; the func it gives ends that.
-func (g *grazing) watchAsked() (stop func() []int64) {
+// watch counts what the server answers in each second; the func it gives ends that.
+func (g *grazing) watch() (stop func() []int64) {
 	ctx, cancel := context.WithCancel(g.b.Context())
 	var seconds []int64
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
-		for last := g.h.Asked.Load(); ; {
+		for last := g.h.Reached.Load(); ; {
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
 			}
-			now := g.h.Asked.Load()
+			now := g.h.Reached.Load()
 			seconds, last = append(seconds, now-last), now
 		}
 	})

@@ -59,6 +59,7 @@ type Herd struct {
 	Held     atomic.Int64 // polls that are on their way
 	Finished atomic.Int64 // jobs
 	Asked    atomic.Int64 // all requests
+	Reached  atomic.Int64 // polls and hellos that a server answered
 
 	wait sync.WaitGroup
 	mu   sync.Mutex // guards told
@@ -100,6 +101,13 @@ func (h *Herd) Errors() map[string]int64 {
 	return all
 }
 
+// reached counts an answer, whatever it says.
+func (h *Herd) reached(err error) {
+	if _, problem := errors.AsType[*wire.Problem](err); err == nil || problem {
+		h.Reached.Add(1)
+	}
+}
+
 // note counts an error by what it means: the answer's status, or that there was none.
 func (h *Herd) note(err error) {
 	what := "no answer"
@@ -122,6 +130,8 @@ type agent struct {
 	config string
 	// helloAt is when it says hello again, for its facts are old.
 	helloAt time.Time
+	// scattered: as the agent's own.
+	scattered bool
 	// job is the one it does, with its lease; done is closed when it is over.
 	job  *wire.JobRef
 	done chan struct{}
@@ -172,7 +182,10 @@ func (a *agent) settle() {
 func (a *agent) poll(ctx context.Context) error {
 	a.seq++
 	q := wire.PollQuery{Boot: a.boot, Seq: a.seq, Mark: a.mark, FreeLong: 1, FreeShort: 1, Config: a.config}
-	hold := a.h.o.Timing.HoldIdle
+	hold := a.h.o.Timing.HoldFirst
+	if a.scattered {
+		hold = a.h.o.Timing.HoldIdle
+	}
 	polling, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if a.job != nil {
@@ -189,8 +202,11 @@ func (a *agent) poll(ctx context.Context) error {
 	q.Wait = hold.Draw().Truncate(time.Second)
 	a.h.Asked.Add(1)
 	a.h.Held.Add(1)
+	begun := time.Now()
 	reply, err := a.c.Poll(polling, q)
 	a.h.Held.Add(-1)
+	a.h.reached(err)
+	a.scattered = err == nil && (a.scattered || time.Since(begun) >= q.Wait)
 	if err != nil {
 		if polling.Err() != nil && ctx.Err() == nil {
 			return nil
@@ -246,6 +262,8 @@ func (a *agent) hello(ctx context.Context) error {
 		r.Jobs = []wire.JobReport{{ID: a.job.ID, Lease: a.job.Lease, Phase: wire.PhaseRunning}}
 	}
 	reply, err := a.c.Hello(ctx, r)
+	a.h.reached(err)
+	a.scattered = a.scattered && err == nil
 	if p, ok := errors.AsType[*wire.Problem](err); ok && p.Code == wire.ProblemBootSuperseded {
 		a.m.BootNumber = p.BootNumber
 	}
