@@ -20,7 +20,7 @@ var rooms = map[string][]string{
 	"packaging":                    {},
 	"server/fault":                 {},
 	"server/database":              {"migrations"},
-	"server/database/databasetest": {},
+	"server/database/databasetest": {"migrations"},
 	"server/fleet/job": {
 		"shared/wire", "server/fault",
 	},
