@@ -126,7 +126,7 @@ mutants:
 	@go run ./simulation/cmd/mutants -seeds $(SEEDS) $(if $(ONLY),-only '$(ONLY)') -write docs/simulation.md
 
 e2e: build faultbin
-	$(WITH) && tools/postgres volatile bash -ec 'go test $(RACE) -count=1 -timeout 60m -parallel 6 ./server/e2e/...; $(PLANS)'
+	$(WITH) && tools/postgres volatile bash -ec 'go test $(RACE) -count=1 -timeout 60m -parallel 10 ./server/e2e/...; $(PLANS)'
 
 # Older and newer programs together: the older ones are built from this repository's history (OLDER=commit).
 compat: build
@@ -152,7 +152,7 @@ faults: build faultbin
 
 test: check build faultbin demobin
 	cd frontend && npm test --silent
-	$(WITH) && tools/postgres volatile bash -ec 'go test $(RACE) -timeout 20m $(UNIT); $(WALKS); go test -tags failpoint ./shared/failpoint; $(SIMULATION); $(PACKAGES); go test $(RACE) -count=1 -timeout 60m -parallel 6 ./server/e2e/...; $(PLANS); npm --prefix frontend run --silent browser'
+	$(WITH) && tools/postgres volatile bash -ec 'go test $(RACE) -timeout 20m $(UNIT); $(WALKS); go test -tags failpoint ./shared/failpoint; $(SIMULATION); $(PACKAGES); go test $(RACE) -count=1 -timeout 60m -parallel 10 ./server/e2e/...; $(PLANS); npm --prefix frontend run --silent browser'
 
 # N: how often each benchmark is run. ONLY: which lines of docs/benchmarks.md, for example ONLY=1,2,10.
 N    ?= 5
