@@ -157,9 +157,6 @@ func TestFaultCutFromServer(t *testing.T) {
 				figure = fmt.Sprintf("shown offline after %s to %s; ", seconds(slices.Min(shown)), seconds(slices.Max(shown)))
 			}
 			<-time.After(time.Until(cut.Add(away)))
-			for _, p := range r.proxies {
-				p.Heal()
-			}
 			back, caught := r.catchUp(jobs)
 			v := r.judge(succeeded(lines))
 			fault(t, faultRow{Row: "6", Fault: fmt.Sprintf("the line to the server away for %s", away), Variant: engine, Runs: v.jobs, Violations: v.violations,
@@ -212,16 +209,22 @@ func (r *faultRig) offline(cut time.Time, jobs []job) []time.Duration {
 	return shown
 }
 
-// catchUp waits until all has arrived: how long after the line was back each job's log was whole, and how long after
-// the first of it that came then.
+// catchUp heals the line and waits until all has arrived: how long after the line was back each job's log was whole, and how long
+// after the first of it that came then.
 func (r *faultRig) catchUp(jobs []job) (back, caught []time.Duration) {
 	r.t.Helper()
+	before := make([]int, len(jobs))
+	for i, j := range jobs {
+		before[i] = strings.Count(r.s.log(j.ID), "\n")
+	}
+	for _, p := range r.proxies {
+		p.Heal()
+	}
 	healed := time.Now()
 	back, caught = make([]time.Duration, len(jobs)), make([]time.Duration, len(jobs))
 	r.each(func(i int, a *scripted) {
-		before := strings.Count(r.s.log(jobs[i].ID), "\n")
 		eventually(r.t, 2*time.Minute, "the first word of the job", func() error {
-			if now := strings.Count(r.s.log(jobs[i].ID), "\n"); now == before {
+			if now := strings.Count(r.s.log(jobs[i].ID), "\n"); now == before[i] {
 				return fmt.Errorf("still %d lines", now)
 			}
 			return nil
