@@ -230,7 +230,8 @@ export function SchedulePreview({
 	windows?: Windows;
 }) {
 	const bounds = windows.length > 0 ? JSON.stringify({ windows, late_seconds: lateSeconds }) : "";
-	const [asked] = useDebouncedValue(`${cron.trim()}\n${zone}\n${spreadSeconds}\n${bounds}`, 300);
+	const text = `${cron.trim()}\n${zone}\n${spreadSeconds}\n${bounds}`;
+	const [asked] = useDebouncedValue(text, 300);
 	const [c = "", z = "", s = "0", b = ""] = asked.split("\n");
 	const now = useNow();
 	const query = useQuery({
@@ -252,7 +253,7 @@ export function SchedulePreview({
 			</div>
 		);
 	return (
-		<div className={classes.preview} data-old={query.isPlaceholderData || undefined} role="status">
+		<div className={classes.preview} data-old={query.isPlaceholderData || asked !== text || undefined} role="status">
 			<span>
 				<b>{sentence(p.text)}</b>
 				{p.every_seconds !== undefined && p.every_seconds < 900 && (

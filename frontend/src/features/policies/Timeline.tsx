@@ -26,6 +26,7 @@ export function RetentionTry({ keep, policy }: { keep: Keep; policy: Pick<Policy
 	const rule = useMemo(() => JSON.parse(asked) as Keep, [asked]);
 	const query = useQuery({ ...retentionQuery(host, policy?.id, rule), enabled: host !== "" });
 	const d = query.data;
+	const old = query.isPlaceholderData || asked !== text;
 	return (
 		<div className={classes.fields}>
 			<HostSelect
@@ -37,7 +38,7 @@ export function RetentionTry({ keep, policy }: { keep: Keep; policy: Pick<Policy
 			/>
 			{query.error && <Note tone="bad">{sentence(messageOf(query.error))}</Note>}
 			{d && (
-				<div style={{ opacity: query.isPlaceholderData || asked !== text ? 0.6 : 1 }}>
+				<div data-old={old || undefined} style={{ opacity: old ? 0.6 : 1 }}>
 					{d.snapshots.length === 0 ? (
 						<p className={classes.about}>Nothing is known of snapshots of this machine.</p>
 					) : (
