@@ -209,6 +209,21 @@ func (g *grazing) noErrors() {
 	}
 }
 
+// unanswered reports the requests that got no answer, which an agent sends again, and fails with any answer that is an error.
+func (g *grazing) unanswered() {
+	g.b.Helper()
+	n := int64(0)
+	for what, count := range g.h.Errors() {
+		if !strings.HasPrefix(what, herd.NoAnswer) {
+			g.b.Errorf("%d times %s", count, what)
+			continue
+		}
+		n += count
+		g.b.Logf("%d times %s", count, what)
+	}
+	g.b.ReportMetric(float64(n), "unanswered")
+}
+
 // BenchmarkHerdReturns is the time after kill -9 of the server, away for 2 s, until all agents wait again, TLS; the requests that it
 // answers in the busiest second meanwhile; answers that are neither 2xx nor 503; and how much more than the mean is asked in the busiest
 // ten seconds of the minute after, in which a herd that came back together might come again together.
@@ -231,7 +246,7 @@ func BenchmarkHerdReturns(b *testing.B) {
 				b.ReportMetric(rssMiB(b, g.s.cmd.Process.Pid), "MiB")
 				others := 0.0
 				for what, count := range g.h.Errors() {
-					if what != "no answer" && !strings.HasPrefix(what, "503") {
+					if !strings.HasPrefix(what, herd.NoAnswer) && !strings.HasPrefix(what, "503") {
 						others += float64(count)
 					}
 				}
@@ -701,7 +716,7 @@ func BenchmarkNight(b *testing.B) {
 					b.ReportMetric(float64(g.h.Finished.Load()-finished)/seconds, "jobs/s")
 					b.ReportMetric(float64(g.h.Asked.Load()-asked)/seconds, "requests/s")
 					b.ReportMetric(ms(p99(took)), "p99-ms")
-					g.noErrors()
+					g.unanswered()
 					g.stop()
 				}
 				b.ReportMetric(0, "ns/op")

@@ -108,9 +108,15 @@ func (h *Herd) reached(err error) {
 	}
 }
 
-// note counts an error by what it means: the answer's status, or that there was none.
+// NoAnswer begins what Errors says of requests that got none.
+const NoAnswer = "no answer"
+
+// note counts an error by what it means: the answer's status, or that there was none, and why.
 func (h *Herd) note(err error) {
-	what := "no answer"
+	what := NoAnswer
+	for cause := err; cause != nil; cause = errors.Unwrap(cause) {
+		what = NoAnswer + ": " + cause.Error()
+	}
 	if p, ok := errors.AsType[*wire.Problem](err); ok {
 		what = fmt.Sprintf("%d %s", p.Status, p.Code)
 	}
