@@ -116,6 +116,8 @@ PACKAGES = (cd tools/packages && GOWORK=off go vet . && GOWORK=off go test -coun
 # detector, which took a quarter of an hour for them, they have no tests.
 WALKS = go test ./server/api ./server/policy -run "^Test(Injections|TextOfMachines|Poisoned|ADemotion|APolicyOfTenThousand)"
 
+E2E = go test $(RACE) -count=1 -timeout 60m -parallel 10 ./server/e2e/...
+
 # A hundred thousand rows by one goroutine: the same holds. Under the race detector these have no tests.
 PLANS = go test -count=1 -timeout 20m ./server/e2e/demo/... ./server/e2e/plans
 
@@ -128,7 +130,7 @@ mutants:
 	@go run ./simulation/cmd/mutants -seeds $(SEEDS) $(if $(ONLY),-only '$(ONLY)') -write docs/simulation.md
 
 e2e: build faultbin
-	$(WITH) && tools/postgres volatile bash -ec 'go test $(RACE) -count=1 -timeout 60m -parallel 10 ./server/e2e/...; $(PLANS)'
+	$(WITH) && tools/postgres volatile bash -ec '$(E2E); $(PLANS)'
 
 # Older and newer programs together: the older ones are built from this repository's history (OLDER=commit).
 compat: build
@@ -154,7 +156,7 @@ faults: build faultbin
 
 test: check build faultbin demobin
 	cd frontend && npm test --silent
-	$(WITH) && tools/postgres volatile bash -ec 'go test $(RACE) -timeout 20m $(UNIT); $(WALKS); go test -tags failpoint ./shared/failpoint; $(SIMULATION); $(PACKAGES); go test $(RACE) -count=1 -timeout 60m -parallel 10 ./server/e2e/...; $(PLANS); npm --prefix frontend run --silent browser'
+	$(WITH) && tools/postgres volatile bash -ec 'go test $(RACE) -timeout 20m $(UNIT); $(WALKS); go test -tags failpoint ./shared/failpoint; $(SIMULATION); $(PACKAGES); $(E2E); $(PLANS); npm --prefix frontend run --silent browser'
 
 # N: how often each benchmark is run. ONLY: which lines of docs/benchmarks.md, for example ONLY=1,2,10.
 N    ?= 5

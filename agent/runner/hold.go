@@ -184,20 +184,20 @@ func (h *holdLimit) keep(d time.Duration) {
 	h.file, _ = os.Stat(HoldPath(h.state))
 }
 
-// scatter has an agent ask at another time than all others do that lost the server in the same moment: until one of its polls was
+// Scatter has an agent ask at another time than all others do that lost the server in the same moment: until one of its polls was
 // held to its end, they are held for anything between a second and the longest.
-type scatter struct {
+type Scatter struct {
 	done bool
 }
 
-// failed: the server did not answer, or not as it should.
-func (s *scatter) failed() { s.done = false }
+// Failed: the server did not answer, or not as it should.
+func (s *Scatter) Failed() { s.done = false }
 
-// held tells how long a poll was held that was answered.
-func (s *scatter) held(asked, took time.Duration) { s.done = s.done || took >= asked }
+// Held tells how long a poll was held that was answered.
+func (s *Scatter) Held(asked, took time.Duration) { s.done = s.done || took >= asked }
 
-// span is what the next hold is drawn from.
-func (s *scatter) span(t Timing, busy bool) Span {
+// Span is what the next hold is drawn from.
+func (s *Scatter) Span(t Timing, busy bool) Span {
 	switch {
 	case busy:
 		return t.HoldBusy

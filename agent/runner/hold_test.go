@@ -139,16 +139,16 @@ func TestAHerdThatCameBackTogetherDoesNotComeAgainTogether(t *testing.T) {
 	var seconds [60]int
 	all := 0
 	for range agents {
-		var s scatter
-		s.held(20*time.Second, 25*time.Second) // before the server went
-		s.failed()
-		for at := (Span{0, 6 * time.Second}).Draw() + s.span(DefaultTiming, false).Draw(); at < 66*time.Second; {
+		var s Scatter
+		s.Held(20*time.Second, 25*time.Second) // before the server went
+		s.Failed()
+		for at := (Span{0, 6 * time.Second}).Draw() + s.Span(DefaultTiming, false).Draw(); at < 66*time.Second; {
 			if at >= 6*time.Second {
 				seconds[(at-6*time.Second)/time.Second]++
 				all++
 			}
-			s.held(time.Second, time.Second)
-			at += s.span(DefaultTiming, false).Draw()
+			s.Held(time.Second, time.Second)
+			at += s.Span(DefaultTiming, false).Draw()
 		}
 	}
 	for i := window; i <= len(seconds); i++ {
@@ -160,11 +160,11 @@ func TestAHerdThatCameBackTogetherDoesNotComeAgainTogether(t *testing.T) {
 			t.Errorf("from second %d on: %d ask within %d s, want %.0f at most", i-window, here, window, most)
 		}
 	}
-	var s scatter
-	if got := s.span(DefaultTiming, true); got != DefaultTiming.HoldBusy {
+	var s Scatter
+	if got := s.Span(DefaultTiming, true); got != DefaultTiming.HoldBusy {
 		t.Errorf("with a job: got a hold of %v, want %v", got, DefaultTiming.HoldBusy)
 	}
-	if s.held(20*time.Second, time.Second); s.done {
+	if s.Held(20*time.Second, time.Second); s.done {
 		t.Error("a poll that was answered at once scatters nobody")
 	}
 }

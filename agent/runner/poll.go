@@ -24,7 +24,7 @@ type poller struct {
 	next    time.Time // when to say hello again, although nobody asked
 	told    string    // see toTell
 	attempt int
-	scatter scatter
+	scatter Scatter
 	hold    *holdLimit
 	silent  map[string]bool // jobs that the server had not been told of when it was last asked
 }
@@ -56,9 +56,6 @@ func (p *poller) turn(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	if err != nil {
-		p.scatter.failed()
-	}
 	if err == nil {
 		p.attempt = 0
 		if p.contact.ok() {
@@ -66,6 +63,7 @@ func (p *poller) turn(ctx context.Context) error {
 		}
 		return nil
 	}
+	p.scatter.Failed()
 	switch client.Code(err) {
 	case wire.ProblemHelloRequired:
 		p.greeted = false
@@ -255,7 +253,7 @@ func (p *poller) ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.scatter.held(query.Wait, took)
+	p.scatter.Held(query.Wait, took)
 	p.mark = reply.Mark
 	if err := failpoint.Hit("agent.poll.answered"); err != nil {
 		return err
@@ -280,7 +278,7 @@ func (p *poller) query() wire.PollQuery {
 			q.Jobs = append(q.Jobs, wire.JobRef{ID: s.ID, Lease: s.Lease})
 		}
 	}
-	q.Wait = p.hold.within(p.scatter.span(p.t, busy).Draw()).Truncate(time.Second)
+	q.Wait = p.hold.within(p.scatter.Span(p.t, busy).Draw()).Truncate(time.Second)
 	p.mu.Lock()
 	q.Config = p.version
 	p.mu.Unlock()

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -141,10 +142,17 @@ func cpuSeconds(b *testing.B, pid int) float64 {
 	if err != nil {
 		b.Fatal(err)
 	}
-	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
-	user, _ := strconv.ParseFloat(fields[11], 64)
-	system, _ := strconv.ParseFloat(fields[12], 64)
-	return (user + system) / 100 // USER_HZ
+	return statSeconds(raw, 2)
+}
+
+// statSeconds is the processor time in a process's stat: of user and system for 2 fields, of these and of the children it has waited
+// for for 4.
+func statSeconds(stat []byte, fields int) (seconds float64) {
+	for _, f := range strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))[11 : 11+fields] {
+		ticks, _ := strconv.ParseFloat(f, 64)
+		seconds += ticks / 100 // USER_HZ
+	}
+	return seconds
 }
 
 func rssMiB(b *testing.B, pid int) float64 {
@@ -578,8 +586,9 @@ func (g *grazing) ownRepositories() {
 }
 
 // order has a host back up. One that still has a job queued is refused (409).
-func (g *grazing) order(hostID string) {
-	g.s.try("POST", "/api/hosts/"+hostID+"/jobs", map[string]any{"kind": wire.KindBackup, "spec": map[string]any{"paths": []string{"/srv"}}}, nil)
+func (g *grazing) order(hostID string) (j job, err error) {
+	_, err = g.s.try("POST", "/api/hosts/"+hostID+"/jobs", map[string]any{"kind": wire.KindBackup, "spec": map[string]any{"paths": []string{"/srv"}}}, &j)
+	return j, err
 }
 
 // forgetOffers reads the offers, so that the herd goes on.
@@ -657,11 +666,7 @@ func postgresSeconds(b *testing.B) float64 {
 		if err != nil || !strings.Contains(string(raw), "(postgres)") {
 			continue
 		}
-		fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
-		for _, f := range fields[11:15] { // its own and that of children it has waited for
-			n, _ := strconv.ParseFloat(f, 64)
-			total += n / 100
-		}
+		total += statSeconds(raw, 4)
 	}
 	return total
 }
@@ -698,8 +703,8 @@ func BenchmarkNight(b *testing.B) {
 								}
 							case <-pace.C:
 								begun := time.Now()
-								var j job
-								if _, err := g.s.try("POST", "/api/hosts/"+g.members[next%n].HostID+"/jobs", map[string]any{"kind": wire.KindBackup, "spec": map[string]any{"paths": []string{"/srv"}}}, &j); err != nil {
+								j, err := g.order(g.members[next%n].HostID)
+								if err != nil {
 									b.Fatal(err)
 								}
 								ordered[j.ID] = begun

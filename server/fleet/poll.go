@@ -251,7 +251,7 @@ func (s *Store) PollFloor(ctx context.Context) error {
 				AND o.hold_key = `+keyOfJob+` AND (o.hold = 'exclusive' OR jobs.hold = 'exclusive')))
 		UNION SELECT host_id FROM jobs WHERE state = 'running' AND (cancel_requested_at IS NOT NULL OR disconnected_since IS NOT NULL)
 		UNION SELECT id FROM hosts WHERE hello_at > @lately OR revoked_at > @lately
-			OR schedule_known < schedule_version AND `+KeepsSchedule+``,
+			OR schedule_known < schedule_version AND `+KeepsSchedule,
 		map[string]any{"now": now, "lately": now.Add(-15 * time.Second)}).Scan(&hosts).Error
 	if err != nil {
 		return fmt.Errorf("look for what waits: %w", err)

@@ -27,11 +27,13 @@ func New(t testing.TB, engine string) string {
 	return create(t, clusterOf(t), "")
 }
 
+const clusterVariable = "RESTIC_MANAGER_TEST_POSTGRES"
+
 func clusterOf(t testing.TB) string {
 	t.Helper()
-	cluster := os.Getenv("RESTIC_MANAGER_TEST_POSTGRES")
+	cluster := os.Getenv(clusterVariable)
 	if cluster == "" {
-		t.Fatal("RESTIC_MANAGER_TEST_POSTGRES is not set: run make test")
+		t.Fatal(clusterVariable + " is not set: run make test")
 	}
 	return cluster
 }
@@ -42,22 +44,38 @@ func create(t testing.TB, cluster, with string) string {
 	name := fmt.Sprintf("test_%d_%016x", os.Getpid(), rand.Uint64())
 	run(t, cluster, "CREATE DATABASE "+name+with)
 	t.Cleanup(func() { run(t, cluster, "DROP DATABASE "+name+" WITH (FORCE)") })
-	u, err := url.Parse(cluster)
+	url, err := at(cluster, name)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return url
+}
+
+// at is the URL of a database of the cluster.
+func at(cluster, name string) (string, error) {
+	u, err := url.Parse(cluster)
+	if err != nil {
+		return "", err
+	}
 	u.Path = "/" + name
-	return u.String()
+	return u.String(), nil
 }
 
 func run(t testing.TB, cluster, sql string) {
 	t.Helper()
+	if err := execute(cluster, sql); err != nil {
+		t.Fatalf("the tests' PostgreSQL: %v", err)
+	}
+}
+
+func execute(cluster, sql string) error {
 	c, err := pgx.Connect(context.Background(), cluster)
 	if err != nil {
-		t.Fatalf("connect to the tests' PostgreSQL: %v", err)
+		return fmt.Errorf("connect: %w", err)
 	}
 	defer c.Close(context.Background())
 	if _, err := c.Exec(context.Background(), sql); err != nil {
-		t.Fatalf("%s: %v", sql, err)
+		return fmt.Errorf("%s: %w", sql, err)
 	}
+	return nil
 }

@@ -3,15 +3,14 @@ package databasetest
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
 
-	_ "github.com/glebarez/go-sqlite" // the driver "sqlite"
-	"github.com/jackc/pgx/v5"
+	_ "github.com/glebarez/go-sqlite"  // the driver "sqlite"
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 
 	"restic-manager/migrations"
@@ -33,7 +32,7 @@ func Migrated(t testing.TB, engine string) string {
 		return path
 	}
 	cluster := clusterOf(t)
-	template, err := postgresTemplate(cluster)
+	template, err := postgresTemplate()
 	if err != nil {
 		t.Fatalf("make the tests' migrated database: %v", err)
 	}
@@ -54,35 +53,18 @@ var sqliteTemplate = sync.OnceValues(func() (file []byte, err error) {
 	return os.ReadFile(path)
 })
 
-var (
-	templateMade sync.Once
-	template     string
-	errTemplate  error
-)
-
 // postgresTemplate names a migrated database of the cluster. It stays there: the cluster goes after the tests.
-func postgresTemplate(cluster string) (string, error) {
-	templateMade.Do(func() {
-		template = fmt.Sprintf("schema_%d", os.Getpid())
-		errTemplate = func() error {
-			c, err := pgx.Connect(context.Background(), cluster)
-			if err != nil {
-				return err
-			}
-			defer c.Close(context.Background())
-			if _, err := c.Exec(context.Background(), "CREATE DATABASE "+template); err != nil {
-				return err
-			}
-			u, err := url.Parse(cluster)
-			if err != nil {
-				return err
-			}
-			u.Path = "/" + template
-			return up("pgx", u.String(), migrations.Postgres)
-		}()
-	})
-	return template, errTemplate
-}
+var postgresTemplate = sync.OnceValues(func() (string, error) {
+	cluster, name := os.Getenv(clusterVariable), fmt.Sprintf("schema_%d", os.Getpid())
+	if err := execute(cluster, "CREATE DATABASE "+name); err != nil {
+		return "", err
+	}
+	url, err := at(cluster, name)
+	if err != nil {
+		return "", err
+	}
+	return name, up("pgx", url, migrations.Postgres)
+})
 
 // up brings the schema to the newest version and closes the database, as one to be copied must be.
 func up(driver, source string, dialect migrations.Dialect) error {
@@ -90,9 +72,5 @@ func up(driver, source string, dialect migrations.Dialect) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
-	if err := migrations.Up(context.Background(), db, dialect); err != nil {
-		return err
-	}
-	return db.Close()
+	return errors.Join(migrations.Up(context.Background(), db, dialect), db.Close())
 }

@@ -29,8 +29,8 @@ type Member struct {
 
 // Work is how a member does a job.
 type Work struct {
-	Lines     int           // of log, in batches of Batch
-	Batch     int           //
+	Lines     int // of log, in batches of Batch
+	Batch     int
 	Every     time.Duration // between two batches; zero: as fast as they go
 	Progress  int           // how often it is told, once a batch at most
 	Snapshots int           // that its repository keeps and each job lists; zero: none is listed
@@ -136,8 +136,7 @@ type agent struct {
 	config string
 	// helloAt is when it says hello again, for its facts are old.
 	helloAt time.Time
-	// scattered: as the agent's own.
-	scattered bool
+	scatter runner.Scatter
 	// job is the one it does, with its lease; done is closed when it is over.
 	job  *wire.JobRef
 	done chan struct{}
@@ -154,6 +153,7 @@ func (a *agent) live(ctx context.Context) {
 		if !a.helloAt.IsZero() && time.Now().After(a.helloAt) {
 			err = a.hello(ctx)
 		} else if err = a.poll(ctx); client.Code(err) == wire.ProblemHelloRequired {
+			a.scatter.Failed()
 			err = a.hello(ctx)
 		}
 		if ctx.Err() != nil {
@@ -163,6 +163,7 @@ func (a *agent) live(ctx context.Context) {
 			failures = 0
 			continue
 		}
+		a.scatter.Failed()
 		a.h.note(err)
 		pause(ctx, client.Delay(failures, client.BackoffCapPoll, err))
 		failures++
@@ -188,14 +189,10 @@ func (a *agent) settle() {
 func (a *agent) poll(ctx context.Context) error {
 	a.seq++
 	q := wire.PollQuery{Boot: a.boot, Seq: a.seq, Mark: a.mark, FreeLong: 1, FreeShort: 1, Config: a.config}
-	hold := a.h.o.Timing.HoldFirst
-	if a.scattered {
-		hold = a.h.o.Timing.HoldIdle
-	}
 	polling, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if a.job != nil {
-		q.FreeLong, q.FreeShort, q.Jobs, hold = 0, 0, []wire.JobRef{*a.job}, a.h.o.Timing.HoldBusy
+		q.FreeLong, q.FreeShort, q.Jobs = 0, 0, []wire.JobRef{*a.job}
 		ended := a.done
 		go func() {
 			select {
@@ -205,20 +202,20 @@ func (a *agent) poll(ctx context.Context) error {
 			}
 		}()
 	}
-	q.Wait = hold.Draw().Truncate(time.Second)
+	q.Wait = a.scatter.Span(a.h.o.Timing, a.job != nil).Draw().Truncate(time.Second)
 	a.h.Asked.Add(1)
 	a.h.Held.Add(1)
 	begun := time.Now()
 	reply, err := a.c.Poll(polling, q)
 	a.h.Held.Add(-1)
 	a.h.reached(err)
-	a.scattered = err == nil && (a.scattered || time.Since(begun) >= q.Wait)
 	if err != nil {
 		if polling.Err() != nil && ctx.Err() == nil {
 			return nil
 		}
 		return err
 	}
+	a.scatter.Held(q.Wait, time.Since(begun))
 	a.h.Answered.Add(1)
 	a.mark = reply.Mark
 	if reply.Configure != nil {
@@ -269,7 +266,6 @@ func (a *agent) hello(ctx context.Context) error {
 	}
 	reply, err := a.c.Hello(ctx, r)
 	a.h.reached(err)
-	a.scattered = a.scattered && err == nil
 	if p, ok := errors.AsType[*wire.Problem](err); ok && p.Code == wire.ProblemBootSuperseded {
 		a.m.BootNumber = p.BootNumber
 	}
