@@ -92,7 +92,7 @@ func ourWaiters(b *testing.B, scheme string) memory {
 			requests[i][k] = pollRequest(a.pollPath(wait), a.as["Authorization"][0])
 		}
 	}
-	http.DefaultClient.CloseIdleConnections()
+	r.client.CloseIdleConnections()
 	h := &http.Server{}
 	r.Attach(h)
 	return memoryOf(b, h, scheme, requests, func() int64 {

@@ -219,7 +219,7 @@ func TestBodiesOfOneHostAreWaitedForSixteenAtATime(t *testing.T) {
 					panic(err) // a constant
 				}
 				q.Header = http.Header(j.as)
-				a, err := http.DefaultClient.Do(q)
+				a, err := r.client.Do(q)
 				if err != nil {
 					status <- 0
 					return

@@ -61,7 +61,7 @@ func TestAHoldInPartsSendsEachWhenItIsDue(t *testing.T) {
 			t.Fatal(err)
 		}
 		q.Header = http.Header(a.as).Clone()
-		answer, err := http.DefaultClient.Do(q)
+		answer, err := r.client.Do(q)
 		if err != nil {
 			t.Fatal(err)
 		}

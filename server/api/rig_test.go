@@ -67,6 +67,7 @@ type rig struct {
 	clock    *clock
 	words    *words
 	http     *http.Server
+	client   *http.Client // the rig's own: httptest.Server.Close cuts what others have under way through http.DefaultTransport
 }
 
 // words keeps what was logged.
@@ -140,10 +141,10 @@ func newRig(t testing.TB, engine string, change func(*Options)) *rig {
 	ts := httptest.NewUnstartedServer(nil)
 	r.Attach(ts.Config)
 	ts.Start()
-	r.url, r.http = ts.URL, ts.Config
+	r.url, r.http, r.client = ts.URL, ts.Config, ts.Client()
 	t.Cleanup(func() {
 		r.Stop()
-		http.DefaultClient.CloseIdleConnections()
+		r.client.CloseIdleConnections()
 		ts.Close()
 		if t.Failed() {
 			t.Logf("the server's last words:\n%s", lastLines(r.words.String(), 15))
@@ -225,7 +226,7 @@ func (r *rig) try(ctx context.Context, q request) (answered, error) {
 			h.Header[k] = v
 		}
 	}
-	a, err := http.DefaultClient.Do(h)
+	a, err := r.client.Do(h)
 	if err != nil {
 		return answered{}, err
 	}

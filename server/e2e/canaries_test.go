@@ -44,6 +44,7 @@ type canaries struct {
 	found   map[string]bool
 	sampled int
 	answers []apiAnswer
+	through http.RoundTripper // what carries a request
 }
 
 // apiAnswer is one body that the API gave to the test.
@@ -156,7 +157,7 @@ func (c *canaries) sample(proc string) {
 
 // RoundTrip keeps what the API answers.
 func (c *canaries) RoundTrip(r *http.Request) (*http.Response, error) {
-	a, err := http.DefaultTransport.RoundTrip(r)
+	a, err := c.through.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}
@@ -302,7 +303,7 @@ func TestCanarySecretsAreNowhere(t *testing.T) {
 			go func() { defer close(stopped); c.watch(stop) }()
 
 			s := newServer(t, db, "GOTRACEBACK=crash", "RESTIC_MANAGER_METRICS_TOKEN=canary-metrics-token-4711")
-			s.http.Transport = c
+			c.through, s.http.Transport = s.http.Transport, c
 			key, err := os.ReadFile(filepath.Join(s.dir, "secret.key"))
 			if err != nil {
 				t.Fatal(err)

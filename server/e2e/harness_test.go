@@ -181,7 +181,8 @@ func newServerOn(t testing.TB, database string, env ...string) *server {
 func newServerIn(t testing.TB, dir, log, database string, env ...string) *server {
 	t.Helper()
 	s := &server{t: t, dir: dir, logFile: log, database: database, env: env, listen: freeAddress(t),
-		http: &http.Client{Timeout: 90 * time.Second}}
+		// A transport of its own: httptest.Server.Close cuts what others have under way through http.DefaultTransport.
+		http: &http.Client{Timeout: 90 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute}}}
 	s.url = "http://" + s.listen
 	s.start()
 	t.Cleanup(func() {
