@@ -9,6 +9,7 @@ require (
 	github.com/klauspost/compress v1.20.3
 	golang.org/x/sys v0.49.0
 	gorm.io/gorm v1.31.2
+	mvdan.cc/sh/v3 v3.14.1
 	restic-manager/agent v0.0.0
 	restic-manager/server v0.0.0
 	restic-manager/shared v0.0.0
