@@ -1,10 +1,10 @@
-import { Button, NativeSelect } from "@mantine/core";
+import { NativeSelect } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { useId, useState } from "react";
+import { useState } from "react";
 import { type GrowthDay, growthQuery } from "../../api/repositories";
 import { bytes, count, counted } from "../../lib/bytes";
+import { Figures, FiguresButton, useFigures } from "../../ui/Figures";
 import { Card } from "../../ui/Page";
-import rows from "../../ui/Rows.module.css";
 import { Empty, Shown } from "../../ui/States";
 import { GrowthChart } from "./GrowthChart";
 import classes from "./Repositories.module.css";
@@ -19,8 +19,7 @@ const spans = [
 /** How a repository grew, or all of them together. */
 export function Growth({ id, title }: { id?: string; title: string }) {
 	const [days, setDays] = useState(90);
-	const [table, setTable] = useState(false);
-	const region = useId();
+	const figures = useFigures();
 	const query = useQuery(growthQuery(id, days));
 	const known = (query.data?.days.length ?? 0) > 0;
 	return (
@@ -35,17 +34,7 @@ export function Growth({ id, title }: { id?: string; title: string }) {
 						onChange={(e) => setDays(Number(e.currentTarget.value))}
 						data={spans.map((s) => ({ value: String(s.days), label: s.name }))}
 					/>
-					{known && (
-						<Button
-							size="xs"
-							variant="default"
-							aria-expanded={table}
-							aria-controls={region}
-							onClick={() => setTable(!table)}
-						>
-							{table ? "Hide the figures" : "Show the figures"}
-						</Button>
-					)}
+					{known && <FiguresButton {...figures} />}
 				</>
 			}
 		>
@@ -61,9 +50,22 @@ export function Growth({ id, title }: { id?: string; title: string }) {
 					<figure className={classes.growth}>
 						{d.days.length > 1 && <GrowthChart days={d.days} />}
 						<figcaption className={classes.about}>{growthWords(d.days)}</figcaption>
-						<div id={region} hidden={!table}>
-							{table && <Table title={title} days={d.days} />}
-						</div>
+						<Figures
+							{...figures}
+							label={title}
+							when={{ name: "Day", of: (day) => day.day }}
+							keyOf={(day) => day.day}
+							columns={[
+								{ name: "Snapshots", short: "snapshots", of: (day) => count(day.snapshot_count) },
+								{ name: "Newest hold", short: "hold", of: (day) => bytes(day.size_bytes) },
+								{
+									name: "In the storage",
+									short: "stored",
+									of: (day) => (day.stored_bytes === undefined ? "–" : bytes(day.stored_bytes)),
+								},
+							]}
+							of={d.days}
+						/>
 					</figure>
 				)}
 			</Shown>
@@ -86,43 +88,3 @@ export function growthWords(days: readonly GrowthDay[]): string {
 }
 
 const signed = (n: number) => (n > 0 ? `${count(n)} more` : n < 0 ? `${count(-n)} fewer` : "as many");
-
-function Table({ title, days }: { title: string; days: readonly GrowthDay[] }) {
-	return (
-		// biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by keys
-		<section className={classes.growthTable} tabIndex={0} aria-label={`${title} as a table`}>
-			<table className={rows.rows}>
-				<thead>
-					<tr>
-						<th scope="col">Day</th>
-						<th scope="col" className={rows.number}>
-							Snapshots
-						</th>
-						<th scope="col" className={rows.number}>
-							Newest hold
-						</th>
-						<th scope="col" className={rows.number}>
-							In the storage
-						</th>
-					</tr>
-				</thead>
-				<tbody>
-					{[...days].reverse().map((d) => (
-						<tr key={d.day}>
-							<td data-line>{d.day}</td>
-							<td className={rows.number} data-name="snapshots">
-								{count(d.snapshot_count)}
-							</td>
-							<td className={rows.number} data-name="hold">
-								{bytes(d.size_bytes)}
-							</td>
-							<td className={rows.number} data-name="stored">
-								{d.stored_bytes === undefined ? "–" : bytes(d.stored_bytes)}
-							</td>
-						</tr>
-					))}
-				</tbody>
-			</table>
-		</section>
-	);
-}

@@ -1,14 +1,14 @@
-import { Button, NativeSelect, Skeleton } from "@mantine/core";
+import { NativeSelect, Skeleton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { lazy, Suspense, useId, useState } from "react";
+import { lazy, Suspense, useState } from "react";
 import { newestSnapshotsQuery, type SnapshotFilter } from "../../api/snapshots";
 import { bytes, counted } from "../../lib/bytes";
 import { visible } from "../../lib/escape";
 import { exact } from "../../lib/time";
+import { Figures, FiguresButton, useFigures } from "../../ui/Figures";
 import { Card } from "../../ui/Page";
-import rows from "../../ui/Rows.module.css";
 import classes from "./Snapshots.module.css";
-import { type Point, pointsOf, type Series, seriesOf, type Trend, trendOf } from "./series";
+import { pointsOf, type Series, seriesOf, type Trend, trendOf } from "./series";
 
 const Chart = lazy(() => import("./Chart"));
 
@@ -16,8 +16,7 @@ const Chart = lazy(() => import("./Chart"));
 export function Growth({ hostID, filter }: { hostID: string; filter: SnapshotFilter }) {
 	const { data } = useQuery(newestSnapshotsQuery(hostID, filter));
 	const [chosen, setChosen] = useState<string>();
-	const [table, setTable] = useState(false);
-	const id = useId();
+	const figures = useFigures();
 	// One snapshot is no line.
 	const all = data ? seriesOf(data.snapshots).filter((s) => s.snapshots.length > 1) : [];
 	const series = all.find((s) => s.key === chosen) ?? all[0];
@@ -44,17 +43,7 @@ export function Growth({ hostID, filter }: { hostID: string; filter: SnapshotFil
 							))}
 						</NativeSelect>
 					)}
-					{trend && (
-						<Button
-							size="xs"
-							variant="default"
-							aria-expanded={table}
-							aria-controls={id}
-							onClick={() => setTable(!table)}
-						>
-							{table ? "Hide the figures" : "Show the figures"}
-						</Button>
-					)}
+					{trend && <FiguresButton {...figures} />}
 				</>
 			}
 		>
@@ -75,9 +64,18 @@ export function Growth({ hostID, filter }: { hostID: string; filter: SnapshotFil
 					<figcaption className={classes.words}>{trendWords(trend)}</figcaption>
 				</figure>
 			)}
-			<div id={id} hidden={!table}>
-				{table && <Table points={points} />}
-			</div>
+			<Figures
+				{...figures}
+				label="Size and new data"
+				when={{ name: "When", of: (p) => exact(p.at) }}
+				keyOf={(p) => String(p.at)}
+				columns={[
+					{ name: "Holds", short: "holds", of: (p) => (p.size === null ? "–" : bytes(p.size)) },
+					{ name: "New", short: "new", of: (p) => bytes(p.added) },
+					{ name: "Snapshots", short: "snapshots", of: (p) => String(p.snapshots) },
+				]}
+				of={points}
+			/>
 		</Card>
 	);
 }
@@ -96,44 +94,4 @@ export function trendWords(t: Trend): string {
 			? "as much as at first"
 			: `${bytes(Math.abs(d))} ${d > 0 ? "more" : "less"} than at first (${bytes(t.firstSize)})`;
 	return `${counted(t.snapshots, "snapshot")} from ${exact(t.first)} to ${exact(t.last)}. The newest holds ${bytes(t.lastSize)}, ${change}; together they added ${bytes(t.added)} before compression.`;
-}
-
-function Table({ points }: { points: readonly Point[] }) {
-	return (
-		// biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by keys
-		<section className={classes.table} tabIndex={0} aria-label="Size and new data as a table">
-			<table className={rows.rows}>
-				<thead>
-					<tr>
-						<th scope="col">When</th>
-						<th scope="col" className={rows.number}>
-							Holds
-						</th>
-						<th scope="col" className={rows.number}>
-							New
-						</th>
-						<th scope="col" className={rows.number}>
-							Snapshots
-						</th>
-					</tr>
-				</thead>
-				<tbody>
-					{[...points].reverse().map((p) => (
-						<tr key={p.at}>
-							<td data-line>{exact(p.at)}</td>
-							<td className={rows.number} data-name="holds">
-								{p.size === null ? "–" : bytes(p.size)}
-							</td>
-							<td className={rows.number} data-name="new">
-								{bytes(p.added)}
-							</td>
-							<td className={rows.number} data-name="snapshots">
-								{p.snapshots}
-							</td>
-						</tr>
-					))}
-				</tbody>
-			</table>
-		</section>
-	);
 }
