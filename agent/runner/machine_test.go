@@ -233,6 +233,20 @@ func (m *machine) fell() {
 	}
 }
 
+// fall gives what ends the agent in the middle of a call, once, and what waits until it did: a fall that comes late would be
+// the next process's.
+func (m *machine) fall() (do func(), fallen func(call string)) {
+	done := make(chan struct{})
+	return func() { m.fell(); close(done) }, func(call string) {
+		m.t.Helper()
+		select {
+		case <-done:
+		case <-time.After(waitLimit):
+			m.t.Fatalf("waited in vain for %s", call)
+		}
+	}
+}
+
 // kill ends the agent; restic and its supervisor go on.
 func (m *machine) kill() {
 	m.t.Helper()

@@ -187,6 +187,7 @@ func TestRestartAtEveryPhaseOnDisk(t *testing.T) {
 					s.set(func() { j.finish = m.finishOf(j); j.result = decode[wire.FinishRequest](j.finish) })
 				}
 				var folder *spool.Folder
+				fall, fallen := m.fall()
 				s.set(func() {
 					folder = spool.OpenFolder(spool.OS{}, m.path("state"), j.offer.JobID, time.Now)
 					s.fault = func(name string, n int) fault {
@@ -203,14 +204,14 @@ func TestRestartAtEveryPhaseOnDisk(t *testing.T) {
 						}}
 						if again && n == 1 {
 							check := f.do
-							f.do, f.mute = func() { check(); m.fell() }, true
+							f.do, f.mute = func() { check(); fall() }, true
 						}
 						return f
 					}
 				})
 				m.boot()
 				if again {
-					m.waitFor("the resume", func() bool { return s.count("resume") > 0 })
+					fallen("the resume")
 					m.kill()
 					m.boot()
 				}
@@ -297,9 +298,10 @@ func TestRestartAtEveryPhaseOnDiskOfALocalJob(t *testing.T) {
 				id, due := m.learns(nil)
 				m.begun(due)
 				j := s.jobOf(id, s.schedule.Policies[0])
-				c.disk.local = &spool.Local{PolicyID: testPolicy, PolicyVersion: 3, DueAt: due, Adopted: c.adopted}
+				disk := c.disk
+				disk.local = &spool.Local{PolicyID: testPolicy, PolicyVersion: 3, DueAt: due, Adopted: c.adopted}
 				j.offer.Delivery = 0
-				m.plant(j, c.disk)
+				m.plant(j, disk)
 				j.offer.Delivery = 1
 				if c.server != "" {
 					s.set(func() {
@@ -308,18 +310,19 @@ func TestRestartAtEveryPhaseOnDiskOfALocalJob(t *testing.T) {
 					})
 					m.serverHas(j, c.server, 0)
 				}
+				fall, fallen := m.fall()
 				s.set(func() {
 					s.counts = map[string]int{}
 					s.fault = func(name string, n int) fault {
 						if again && name == "adopt" && n == 1 {
-							return fault{do: m.fell, mute: true}
+							return fault{do: fall, mute: true}
 						}
 						return fault{}
 					}
 				})
 				m.boot()
 				if again {
-					m.waitFor("the adopt", func() bool { return s.count("adopt") > 0 })
+					fallen("the adopt")
 					m.kill()
 					m.boot()
 				}
