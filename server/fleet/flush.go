@@ -18,8 +18,9 @@ import (
 // writableFor is how long a replica may fail to write before it refuses agents: they ask another one.
 const writableFor = 30 * time.Second
 
-// flushPortion bounds the rows of one batched statement.
-const flushPortion = 1000
+// flushPortion bounds the rows of one batched statement. SQLite takes some 40 µs for a host and has one writer: an order waits for the
+// portion that is under way, and a thousand were 40 ms.
+const flushPortion = 100
 
 // Flush writes the signs of life, the leases' renewals and the progress gathered since the last one. Call it
 // every few seconds. What could not be written stays for the next time.

@@ -67,8 +67,10 @@ func (s *Store) Authenticate(ctx context.Context, bearer string) (hostID string,
 		return hostID, nil
 	}
 	var row struct{ ID, Revision string }
-	err = s.db.Read(ctx).Raw(`SELECT (SELECT id FROM hosts WHERE token_sha256 = ? AND revoked_at IS NULL) AS id,
-		(SELECT value FROM server_state WHERE key = 'identity_revision') AS revision`, hex.EncodeToString(sum[:])).Scan(&row).Error
+	aside(func() {
+		err = s.db.Read(ctx).Raw(`SELECT (SELECT id FROM hosts WHERE token_sha256 = ? AND revoked_at IS NULL) AS id,
+			(SELECT value FROM server_state WHERE key = 'identity_revision') AS revision`, hex.EncodeToString(sum[:])).Scan(&row).Error
+	})
 	if err != nil {
 		return "", fmt.Errorf("authenticate an agent: %w", err)
 	}

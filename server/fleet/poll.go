@@ -99,12 +99,13 @@ func (p *polling) look(ctx context.Context, first bool) (done bool, err error) {
 		p.reply.Mark = mark
 		return false, nil
 	}
-	found, newest, soon, err := p.s.look(ctx, p.hostID, p.q, p.seat, p.place, p.asked)
+	var newest bool
+	var soon time.Time
+	aside(func() { p.reply, newest, soon, err = p.s.look(ctx, p.hostID, p.q, p.seat, p.place, p.asked) })
 	if err != nil {
 		return false, err
 	}
-	p.reply = found
-	if !found.IsEmpty() || !newest && found.Mark != p.q.Mark { // a probe: only a living process can echo it
+	if found := p.reply; !found.IsEmpty() || !newest && found.Mark != p.q.Mark { // a probe: only a living process can echo it
 		return true, nil
 	}
 	p.again = nil
