@@ -3,7 +3,6 @@ package fleet
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,8 +18,21 @@ import (
 const writableFor = 30 * time.Second
 
 // flushPortion bounds the rows of one batched statement. SQLite takes some 40 µs for a host and has one writer: an order waits for the
-// portion that is under way, and a thousand were 40 ms.
-const flushPortion = 100
+// portion that is under way, and a thousand are 40 ms. Where a portion had to wait itself, because many write, the next ones are
+// of flushPortionMost: who stands in that queue a hundred times tells too late who lives.
+const (
+	flushPortion     = 100
+	flushPortionMost = 1000
+	flushWaited      = 100 * time.Millisecond
+)
+
+// nextPortion is how many rows follow portions of size, the last of which took so long.
+func nextPortion(size int, took time.Duration) int {
+	if took > flushWaited {
+		return flushPortionMost
+	}
+	return size
+}
 
 // Flush writes the signs of life, the leases' renewals and the progress gathered since the last one. Call it
 // every few seconds. What could not be written stays for the next time.
@@ -63,7 +75,7 @@ type gathered struct {
 	seen     map[string]time.Time
 	leases   map[wire.JobRef]time.Time
 	progress []storing
-	failing  bool
+	counts   bool // the flush before succeeded: that nothing can be written counts from this one on
 }
 
 type storing struct {
@@ -75,10 +87,10 @@ type storing struct {
 func (p *pulse) take(now time.Time) gathered {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.failing.IsZero() {
-		p.failing = now // counts until this flush succeeds, also when it hangs
+	g := gathered{seen: p.seen, leases: p.leases, counts: p.failing.IsZero()}
+	if g.counts {
+		p.failing = now // until this flush goes on, also when it hangs
 	}
-	g := gathered{seen: p.seen, leases: p.leases}
 	p.seen, p.leases = map[string]time.Time{}, map[wire.JobRef]time.Time{}
 	for id, l := range p.progress {
 		switch {
@@ -112,25 +124,44 @@ func (p *pulse) putBack(g gathered) {
 	}
 }
 
+// wrote notes that a portion of g was written. A flush that is slow and goes on is none that fails; one after a failed one has to
+// succeed as a whole.
+func (p *pulse) wrote(g gathered, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if g.counts {
+		p.failing = now
+	}
+}
+
 // flush writes in portions, each a transaction of its own: each locks rows of one table only, in the order
 // of their ids. now is the clock of this process, against which the ages are measured.
 func (s *Store) flush(ctx context.Context, now time.Time, g gathered) error {
-	var errs error
+	var err error
+	size := flushPortion
 	run := func(fn func(tx *database.Tx) error) {
-		if errs == nil {
-			errs = errors.Join(errs, s.db.Write(ctx, fn))
+		if err != nil {
+			return
 		}
+		began := s.db.Clock()
+		if err = s.db.Write(ctx, fn); err == nil {
+			s.pulse.wrote(g, s.db.Clock())
+		}
+		size = nextPortion(size, s.db.Clock().Sub(began))
 	}
-	for ids := range slices.Chunk(slices.Sorted(maps.Keys(g.seen)), flushPortion) {
+	for rest := slices.Sorted(maps.Keys(g.seen)); len(rest) > 0; {
+		ids := cut(&rest, size)
 		run(func(tx *database.Tx) error { return writeSeen(tx, ids, ages(tx, now, ids, g.seen)) })
 	}
 	byJob := func(a, b wire.JobRef) int {
 		return cmp.Or(strings.Compare(a.ID, b.ID), strings.Compare(a.Lease, b.Lease))
 	}
-	for refs := range slices.Chunk(slices.SortedFunc(maps.Keys(g.leases), byJob), flushPortion) {
+	for rest := slices.SortedFunc(maps.Keys(g.leases), byJob); len(rest) > 0; {
+		refs := cut(&rest, size)
 		run(func(tx *database.Tx) error { return writeRenewals(tx, now, refs, g.leases) })
 	}
-	for part := range slices.Chunk(g.progress, flushPortion) {
+	for rest := g.progress; len(rest) > 0; {
+		part := cut(&rest, size)
 		run(func(tx *database.Tx) error { return writeProgress(tx, now, part) })
 	}
 	if len(g.seen)+len(g.leases)+len(g.progress) == 0 {
@@ -140,7 +171,15 @@ func (s *Store) flush(ctx context.Context, now time.Time, g gathered) error {
 			return tx.Exec("UPDATE server_state SET value = value WHERE key = 'sweep'").Error
 		})
 	}
-	return errs
+	return err
+}
+
+// cut takes the first size of rest off.
+func cut[T any](rest *[]T, size int) []T {
+	n := min(size, len(*rest))
+	part := (*rest)[:n]
+	*rest = (*rest)[n:]
+	return part
 }
 
 func ages(tx *database.Tx, now time.Time, ids []string, seen map[string]time.Time) []time.Time {

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -134,8 +135,42 @@ func TestReplicaThatCannotWriteRefusesAgentsAfter30Seconds(t *testing.T) {
 		x.flush() // nothing is gathered
 		wantCode(t, x.Writable(), "")
 
-		x.pulse.take(x.clock.Now()) // one that hangs counts from its beginning
-		x.clock.Advance(writableFor)
+		g := x.pulse.take(x.clock.Now()) // one that hangs counts from its beginning, or from what it wrote last
+		x.clock.Advance(writableFor - time.Second)
+		x.pulse.wrote(g, x.clock.Now())
+		x.clock.Advance(writableFor - time.Second)
+		wantCode(t, x.Writable(), "")
+		x.clock.Advance(time.Second)
 		wantCode(t, x.Writable(), wire.ProblemUnavailable)
+		x.pulse.wrote(x.pulse.take(x.clock.Now()), x.clock.Now()) // after one that failed, a part is not enough
+		wantCode(t, x.Writable(), wire.ProblemUnavailable)
+		x.flush()
+		wantCode(t, x.Writable(), "")
 	})
+}
+
+// TestPortionsGrowWhereTheyHadToWait, and stay large for the rest of the flush; nothing is left out or written twice.
+func TestPortionsGrowWhereTheyHadToWait(t *testing.T) {
+	rest := make([]int, 2345)
+	for i := range rest {
+		rest[i] = i
+	}
+	var sizes, all []int
+	for size := flushPortion; len(rest) > 0; {
+		part := cut(&rest, size)
+		sizes, all = append(sizes, len(part)), append(all, part...)
+		took := flushWaited
+		if len(sizes) == 3 {
+			took += time.Millisecond
+		}
+		size = nextPortion(size, took)
+	}
+	if want := []int{100, 100, 100, 1000, 1000, 45}; !slices.Equal(sizes, want) {
+		t.Errorf("portions: got %v, want %v", sizes, want)
+	}
+	for i, n := range all {
+		if i != n {
+			t.Fatalf("row %d: got %d", i, n)
+		}
+	}
 }
