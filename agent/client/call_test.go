@@ -269,6 +269,16 @@ func TestSilentServerEndsThePoll(t *testing.T) {
 	}
 }
 
+func TestShortPollsAreGivenUpLater(t *testing.T) {
+	c := connect(t, Options{ServerURL: "http://127.0.0.1:1"})
+	for hold, want := range map[time.Duration]time.Duration{0: 30 * time.Second, time.Second: 30 * time.Second, 15 * time.Second: 30 * time.Second,
+		25 * time.Second: 40 * time.Second, 55 * time.Second: 70 * time.Second} {
+		if got := c.pollLimit(hold); got != want {
+			t.Errorf("hold %s: got %s, want %s", hold, got, want)
+		}
+	}
+}
+
 func TestEachTryOfAShortCallHasItsOwnLimit(t *testing.T) {
 	s := &recorder{answer: func(n int, w http.ResponseWriter, r *http.Request) {
 		if n == 0 {

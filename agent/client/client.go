@@ -113,11 +113,17 @@ func (c *Client) Hello(ctx context.Context, r wire.HelloRequest) (wire.HelloRepl
 	return reply, err
 }
 
-// Poll waits for what the server wants, at most q.Wait and a grace of 15 s. It is tried once: the poll loop
+// pollLimit is when a poll is given up: after its hold and a grace of 15 s, but not before 30 s. The first polls are short, and all
+// machines send theirs together when their server is back.
+func (c *Client) pollLimit(hold time.Duration) time.Duration {
+	return max(hold, c.pollGrace) + c.pollGrace
+}
+
+// Poll waits for what the server wants, as long as pollLimit. It is tried once: the poll loop
 // has its own back-off.
 func (c *Client) Poll(ctx context.Context, q wire.PollQuery) (wire.PollReply, error) {
 	var reply wire.PollReply
-	err := c.poll(ctx, q.Wait+c.pollGrace, call{name: "next-command", method: http.MethodGet, path: "/api/agents/next-command", query: q.Encode(), reply: &reply,
+	err := c.poll(ctx, c.pollLimit(q.Wait), call{name: "next-command", method: http.MethodGet, path: "/api/agents/next-command", query: q.Encode(), reply: &reply,
 		sound: func() bool { return reply.Mark != "" }})
 	return reply, err
 }
