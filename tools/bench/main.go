@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -64,6 +65,7 @@ func bench(ctx context.Context, n int, only, write string, verbose bool) error {
 		}
 	}
 	all := results{}
+	var failed []string // each with its reason; the others are measured all the same
 	begin := time.Now()
 	for round := range n {
 		for _, s := range chosen {
@@ -75,20 +77,28 @@ func bench(ctx context.Context, n int, only, write string, verbose bool) error {
 			if verbose || err != nil {
 				os.Stderr.Write(out)
 			}
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.bench, err)
-			}
-			if !all.add(out) {
-				return fmt.Errorf("%s printed no result", s.bench)
+			switch found := all.add(out); {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case err != nil:
+				failed = append(failed, fmt.Sprintf("%s: %v", s.bench, err))
+			case !found:
+				failed = append(failed, s.bench+" printed no result")
 			}
 		}
 	}
 	table, missing := tabulate(all, lines)
 	fmt.Print(table)
 	if write != "" {
+		for _, f := range failed {
+			table += "failed: " + f + "\n"
+		}
 		if err := record(write, head, n, table); err != nil {
 			return err
 		}
+	}
+	if len(failed) > 0 {
+		return errors.New(strings.Join(failed, "; "))
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("nothing was measured for %s", strings.Join(missing, ", "))
