@@ -576,7 +576,7 @@ func pagesOf(b *testing.B, engine string, hosts, jobs, lines int) map[string]tim
 			return []string{"/api/jobs?limit=50&host=" + g.members[i%len(g.members)].HostID}
 		},
 		"log": func(i int) []string {
-			return []string{fmt.Sprintf("/api/jobs/%s/log?from=%d&limit=1000", j.ID, lines/4+i*(lines/1000))}
+			return []string{fmt.Sprintf("/api/jobs/%s/log?after=%d&limit=1000", j.ID, lines/4+i*(lines/1000))}
 		},
 	}
 	took := map[string]time.Duration{}

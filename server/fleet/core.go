@@ -5,8 +5,9 @@ type core struct {
 	pulse   *pulse
 	seats   *seats
 	figures *figures
+	beside  chan struct{} // a place for each stack of aside
 }
 
 func newCore(s *Store) core {
-	return core{pulse: newPulse(), seats: newSeats(s.db.Hub), figures: newFigures()}
+	return core{pulse: newPulse(), seats: newSeats(s.db.Hub), figures: newFigures(), beside: make(chan struct{}, stacksBeside)}
 }

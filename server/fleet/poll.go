@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -101,8 +102,8 @@ func (p *polling) look(ctx context.Context, first bool) (done bool, err error) {
 	}
 	var newest bool
 	var soon time.Time
-	aside(func() { p.reply, newest, soon, err = p.s.look(ctx, p.hostID, p.q, p.seat, p.place, p.asked) })
-	if err != nil {
+	given := p.s.aside(ctx, func() { p.reply, newest, soon, err = p.s.look(ctx, p.hostID, p.q, p.seat, p.place, p.asked) })
+	if err = cmp.Or(given, err); err != nil {
 		return false, err
 	}
 	if found := p.reply; !found.IsEmpty() || !newest && found.Mark != p.q.Mark { // a probe: only a living process can echo it
