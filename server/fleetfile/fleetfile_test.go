@@ -186,8 +186,17 @@ func TestFieldsOfLaterSpecsAreReadAsJSONHasThem(t *testing.T) {
 }
 
 // FuzzRead holds that what is read can be written, and is then read as the same.
+func TestADocumentOfNothingIsRefused(t *testing.T) {
+	for _, text := range []string{"", "# nothing\n", "~", "null", "!", "--- !\n", "!x", "!!null x"} {
+		if f, err := Read("f.yaml", strings.NewReader(text)); err == nil {
+			t.Errorf("%q: got %+v, want an error", text, f)
+		}
+	}
+}
+
 func FuzzRead(f *testing.F) {
 	f.Add(whole)
+	f.Add("!")
 	f.Fuzz(func(t *testing.T, text string) {
 		one, err := Read("f.yaml", strings.NewReader(text))
 		if err != nil {

@@ -90,7 +90,11 @@ func Read(name string, r io.Reader) (File, error) {
 	if len(p.List) > 0 {
 		return File{}, p.sorted()
 	}
-	f, err := c.file(v.(map[string]any))
+	fields, ok := v.(map[string]any)
+	if !ok { // null, under whatever tag
+		return fail(root.Line, fmt.Sprintf("is empty; begin it with version: %d", Version))
+	}
+	f, err := c.file(fields)
 	if err != nil {
 		return fail(0, err.Error())
 	}
