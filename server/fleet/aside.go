@@ -12,8 +12,8 @@ const stacksBeside = 64
 // aside runs f on a stack of its own, and waits for it. A look at the database needs several times the stack in which an agent's
 // request waits, above all SQLite's; what has grown is given back by halves, one with each run of the collector, and after a restart
 // all agents look within seconds. There are a few such stacks, more than connections to the database: who comes later waits where it
-// is. A panic of f is one of the caller; an error is the context's, and then f was not begun.
-func (s *Store) aside(ctx context.Context, f func()) error {
+// is. A panic of f is one of the caller. The error is f's, or the context's where f was not begun.
+func (s *Store) aside(ctx context.Context, f func() error) (err error) {
 	select {
 	case s.beside <- struct{}{}:
 	case <-ctx.Done():
@@ -29,10 +29,10 @@ func (s *Store) aside(ctx context.Context, f func()) error {
 			}
 			ended <- p
 		}()
-		f()
+		err = f()
 	}()
 	if p := <-ended; p != nil {
 		panic(p)
 	}
-	return nil
+	return err
 }

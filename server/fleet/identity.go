@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -68,11 +67,11 @@ func (s *Store) Authenticate(ctx context.Context, bearer string) (hostID string,
 		return hostID, nil
 	}
 	var row struct{ ID, Revision string }
-	given := s.aside(ctx, func() {
-		err = s.db.Read(ctx).Raw(`SELECT (SELECT id FROM hosts WHERE token_sha256 = ? AND revoked_at IS NULL) AS id,
+	err = s.aside(ctx, func() error {
+		return s.db.Read(ctx).Raw(`SELECT (SELECT id FROM hosts WHERE token_sha256 = ? AND revoked_at IS NULL) AS id,
 			(SELECT value FROM server_state WHERE key = 'identity_revision') AS revision`, hex.EncodeToString(sum[:])).Scan(&row).Error
 	})
-	if err = cmp.Or(given, err); err != nil {
+	if err != nil {
 		return "", fmt.Errorf("authenticate an agent: %w", err)
 	}
 	if row.ID == "" {

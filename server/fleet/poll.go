@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -102,8 +101,11 @@ func (p *polling) look(ctx context.Context, first bool) (done bool, err error) {
 	}
 	var newest bool
 	var soon time.Time
-	given := p.s.aside(ctx, func() { p.reply, newest, soon, err = p.s.look(ctx, p.hostID, p.q, p.seat, p.place, p.asked) })
-	if err = cmp.Or(given, err); err != nil {
+	err = p.s.aside(ctx, func() (err error) {
+		p.reply, newest, soon, err = p.s.look(ctx, p.hostID, p.q, p.seat, p.place, p.asked)
+		return err
+	})
+	if err != nil {
 		return false, err
 	}
 	if found := p.reply; !found.IsEmpty() || !newest && found.Mark != p.q.Mark { // a probe: only a living process can echo it
