@@ -185,7 +185,6 @@ func TestFieldsOfLaterSpecsAreReadAsJSONHasThem(t *testing.T) {
 	}
 }
 
-// FuzzRead holds that what is read can be written, and is then read as the same.
 func TestADocumentOfNothingIsRefused(t *testing.T) {
 	for _, text := range []string{"", "# nothing\n", "~", "null", "!", "--- !\n", "!x", "!!null x"} {
 		if f, err := Read("f.yaml", strings.NewReader(text)); err == nil {
@@ -194,6 +193,7 @@ func TestADocumentOfNothingIsRefused(t *testing.T) {
 	}
 }
 
+// FuzzRead holds that what is read can be written, and is then read as the same.
 func FuzzRead(f *testing.F) {
 	f.Add(whole)
 	f.Add("!")

@@ -86,15 +86,14 @@ func Read(name string, r io.Reader) (File, error) {
 	}
 	c := &checker{Problems: p}
 	c.checkVersion(root.Content[0])
-	v, _ := c.value(root.Content[0], documentType, "")
+	v, ok := c.value(root.Content[0], documentType, "")
 	if len(p.List) > 0 {
 		return File{}, p.sorted()
 	}
-	fields, ok := v.(map[string]any)
 	if !ok { // null, under whatever tag
 		return fail(root.Line, fmt.Sprintf("is empty; begin it with version: %d", Version))
 	}
-	f, err := c.file(fields)
+	f, err := c.file(v.(map[string]any))
 	if err != nil {
 		return fail(0, err.Error())
 	}
