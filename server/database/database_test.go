@@ -144,6 +144,31 @@ func TestOtherReplicaHearsAfterTheCommit(t *testing.T) {
 	}
 }
 
+func TestTheHubIsQuietWhereNothingWasPublishedSinceTheMark(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	h := newHub(func() time.Time { return now }) // a clock that stands still
+	h.Publish(TopicHosts)
+	mark := h.Mark()
+	quiet := func(want bool, when string) {
+		t.Helper()
+		if got := h.Quiet(mark, TopicHosts, TopicPolicies); got != want {
+			t.Errorf("%s: got quiet %v, want %v", when, got, want)
+		}
+	}
+	quiet(true, "at once")
+	h.Publish(TopicJobs, TopicJob("x"), TopicWake("y"))
+	quiet(true, "after others")
+	h.Publish(TopicPolicies)
+	h.Publish(TopicJobs)
+	quiet(false, "after one of them")
+	mark = h.Mark()
+	quiet(true, "since then")
+	h.forget()
+	quiet(false, "after a gap")
+	mark = h.Mark()
+	quiet(true, "since the gap")
+}
+
 func TestChangesRepeatsTheLastSecondsAndSaysWhenTheCursorIsTooOld(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	h := newHub(func() time.Time { return now })

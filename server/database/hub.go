@@ -209,11 +209,36 @@ func (h *Hub) Changes(since time.Time) (topics []string, next time.Time, all boo
 	return topics, next, all
 }
 
+// Mark is the present, to be asked about with Quiet: all that is published from now on comes after it.
+func (h *Hub) Mark() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.moment()
+}
+
+// Quiet is whether none of the topics was published since the mark, as far as this process hears the others.
+func (h *Hub) Quiet(mark time.Time, topics ...string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if mark.Before(h.since) {
+		return false
+	}
+	for _, c := range slices.Backward(h.ring) {
+		if !c.at.After(mark) {
+			break
+		}
+		if slices.Contains(topics, c.topic) {
+			return false
+		}
+	}
+	return true
+}
+
 // forget makes every older cursor count as too old: the other replicas could not be heard for a while.
 func (h *Hub) forget() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.since = h.now()
+	h.since = h.moment()
 	for t, cs := range h.waiters {
 		for c := range cs {
 			offer(c, t)
