@@ -14,6 +14,7 @@ type content struct {
 	known      *knownSnapshots
 	sealer     *sealer
 	appends    *appends
+	recent     *recent
 	replica    string // marks the cursors of Changes
 }
 
@@ -203,6 +204,7 @@ func newContent(s *Store) content {
 		known:      newKnownSnapshots(),
 		sealer:     s.content.sealer, // set by checkKey
 		appends:    &appends{},
+		recent:     newRecent(s.db.Hub, s.db.Now),
 		replica:    database.NewID(),
 	}
 }

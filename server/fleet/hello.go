@@ -202,9 +202,9 @@ func (s *Store) refresh(tx *database.Tx, hostID string, r wire.HelloRequest) err
 	if !r.Now.IsZero() {
 		skew = min(max(r.Now.Sub(tx.Now).Seconds(), -1e9), 1e9)
 	}
-	err = tx.Exec(`UPDATE hosts SET hostname = ?, facts = ?, guard = ?, kinds = ?, reported_repositories = ?, features = ?, hooks = ?, agent_version = ?,
+	err = tx.Exec(`UPDATE hosts SET hostname = ?, facts = ?, guard = ?, guard_broken = ?, kinds = ?, reported_repositories = ?, features = ?, hooks = ?, agent_version = ?,
 		restic_version = ?, protocol_version = ?, skew_seconds = ?, hello_at = ? WHERE id = ?`,
-		r.Facts.Hostname, texts[0], texts[1], texts[2], texts[3], texts[4], texts[5], r.AgentVersion, r.ResticVersion, r.ProtocolVersion, skew, tx.Now, hostID).Error
+		r.Facts.Hostname, texts[0], texts[1], r.Guard.Broken != "", texts[2], texts[3], texts[4], texts[5], r.AgentVersion, r.ResticVersion, r.ProtocolVersion, skew, tx.Now, hostID).Error
 	if err != nil {
 		return fmt.Errorf("write the facts: %w", err)
 	}

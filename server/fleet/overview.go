@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -104,16 +105,11 @@ const (
 	offlineNoticed = 24 * time.Hour
 )
 
-// reasonPlace is the place in reasons of the worst one that a host has; 99: none. The guard's report is JSON as
-// encoding/json writes it, so that the text is found where it is a key and nowhere else. @overdue and @gone are times.
-func reasonPlace(postgres bool) string {
-	broken := `instr(h.guard, '"broken":"') > 0`
-	if postgres {
-		broken = `strpos(h.guard, '"broken":"') > 0`
-	}
-	return `CASE WHEN h.status = 'revoked' THEN 99
+// reasonPlace is the place in reasons of the worst one that a host has; 99: none. @overdue and @gone are times. Who is away is looked up
+// apart, so that an index with no time of the last sign of life, which changes all the time, has all that is asked of a host.
+const reasonPlace = `CASE WHEN h.status = 'revoked' THEN 99
 		WHEN h.clone_alarm_at IS NOT NULL THEN 0
-		WHEN ` + broken + ` THEN 1
+		WHEN h.guard_broken THEN 1
 		WHEN h.restic_version = '' AND h.hello_at IS NOT NULL THEN 2
 		WHEN h.last_success_at IS NULL THEN 4
 		WHEN h.last_backup_state IN ('failed', 'lost', 'rejected', 'expired') THEN 3
@@ -121,23 +117,21 @@ func reasonPlace(postgres bool) string {
 		WHEN h.last_backup_state = 'succeeded_with_issues' THEN 6
 		WHEN h.listing_error <> '' THEN 7
 		WHEN abs(h.skew_seconds) > @skew THEN 8
-		WHEN h.status = 'offline' AND h.last_seen_at < @gone THEN 9
+		WHEN h.status = 'offline' AND h.id IN (SELECT o.id FROM hosts o WHERE o.status = 'offline' AND o.last_seen_at < @gone) THEN 9
 		ELSE 99 END`
-}
 
-// Overview counts the hosts that match the filter. group is a label's key; empty: no groups.
+// Overview counts the hosts that match the filter. group is a label's key; empty: no groups. What it gives is shared: see recent.
 func (s *Store) Overview(ctx context.Context, f HostFilter, group string) (Overview, error) {
-	now, err := s.db.Now(ctx)
-	if err != nil {
-		return Overview{}, err
-	}
-	o := Overview{At: now.Truncate(time.Minute), Attention: []Attention{}, Labels: []LabelCounts{}, Versions: []VersionHosts{}}
-	// One view of the database: else the parts would not add up.
-	view := &sql.TxOptions{ReadOnly: true}
-	if s.db.Postgres() {
-		view.Isolation = sql.LevelRepeatableRead
-	}
-	err = s.db.Read(ctx).Transaction(func(db *gorm.DB) error { return s.overview(db, &o, f, group, now) }, view)
+	o, err := s.recent.overview(ctx, f, group, func(now time.Time) (Overview, error) {
+		o := Overview{At: now.Truncate(time.Minute), Attention: []Attention{}, Labels: []LabelCounts{}, Versions: []VersionHosts{}}
+		// One view of the database: else the parts would not add up.
+		view := &sql.TxOptions{ReadOnly: true}
+		if s.db.Postgres() {
+			view.Isolation = sql.LevelRepeatableRead
+		}
+		err := s.db.Read(ctx).Transaction(func(db *gorm.DB) error { return s.overview(db, &o, f, group, now) }, view)
+		return o, err
+	})
 	if err != nil {
 		return Overview{}, fmt.Errorf("count the fleet: %w", err)
 	}
@@ -151,7 +145,7 @@ func (s *Store) overview(db *gorm.DB, o *Overview, f HostFilter, group string, n
 	}
 	args["overdue"], args["gone"], args["skew"] = s.overdueBefore(now), now.Add(-offlineNoticed), float64(skewNoticed)
 	hosts := whereAll(where)
-	if err := s.countHosts(db, o, hosts, args); err != nil {
+	if err := s.countHosts(db, o, where, args); err != nil {
 		return err
 	}
 	if err := s.attention(db, o, hosts, args); err != nil {
@@ -165,22 +159,21 @@ func (s *Store) overview(db *gorm.DB, o *Overview, f HostFilter, group string, n
 			return err
 		}
 	}
-	if err := s.labels(db, o, f, now); err != nil {
-		return err
-	}
-	return s.versions(db, o, f, now)
+	return s.choices(db, o, f, now)
 }
 
-func (s *Store) countHosts(db *gorm.DB, o *Overview, hosts string, args map[string]any) error {
+func (s *Store) countHosts(db *gorm.DB, o *Overview, where []string, args map[string]any) error {
+	hosts := whereAll(where)
 	var rows []struct {
 		Severity int
 		Status   string
+		Place    int
 		Count    int64
 		Alarms   int64
 	}
-	query := `SELECT severity, status, count(*) AS count, sum(alarm) AS alarms FROM (
-		SELECT ` + severity + ` AS severity, h.status, CASE WHEN h.clone_alarm_at IS NULL THEN 0 ELSE 1 END AS alarm FROM hosts h` + hosts + `) x
-		GROUP BY severity, status`
+	query := `SELECT severity, status, place, count(*) AS count, sum(alarm) AS alarms FROM (
+		SELECT ` + severity + ` AS severity, h.status, ` + reasonPlace + ` AS place, CASE WHEN h.clone_alarm_at IS NULL THEN 0 ELSE 1 END AS alarm
+		FROM hosts h` + hosts + `) x GROUP BY severity, status, place`
 	if err := db.Raw(query, named(query, args)...).Scan(&rows).Error; err != nil {
 		return err
 	}
@@ -194,8 +187,11 @@ func (s *Store) countHosts(db *gorm.DB, o *Overview, hosts string, args map[stri
 		if n := statuses[r.Status]; n != nil {
 			*n += r.Count
 		}
+		if r.Place < len(reasons) {
+			o.AttentionTotal += r.Count
+		}
 	}
-	query = "SELECT count(*) FROM (SELECT h.id FROM hosts h" + hosts + ") x JOIN hosts h ON h.id = x.id WHERE " + unprotected
+	query = "SELECT count(*) FROM hosts h" + whereAll(append(where, unprotected))
 	if err := db.Raw(query, named(query, args)...).Scan(&o.Unprotected).Error; err != nil {
 		return err
 	}
@@ -206,19 +202,15 @@ func (s *Store) countHosts(db *gorm.DB, o *Overview, hosts string, args map[stri
 }
 
 func (s *Store) attention(db *gorm.DB, o *Overview, hosts string, args map[string]any) error {
-	place := reasonPlace(s.db.Postgres())
-	query := "SELECT count(*) FROM (SELECT " + place + " AS place FROM hosts h" + hosts + ") x WHERE place < 99"
-	if err := db.Raw(query, named(query, args)...).Scan(&o.AttentionTotal).Error; err != nil {
-		return err
-	}
 	var rows []struct {
 		Row          hostRow `gorm:"embedded"`
 		Place        int
 		ErrorMessage *string
 	}
-	query = `SELECT x.*, jobs.error_message FROM (
-			SELECT y.* FROM (SELECT h.*, ` + place + ` AS place FROM hosts h` + hosts + `) y WHERE y.place < 99 ORDER BY y.place, y.name_key LIMIT @most) x
-		LEFT JOIN jobs ON jobs.id = x.last_backup_job_id ORDER BY x.place, x.name_key`
+	query := `SELECT h.*, x.place, jobs.error_message FROM (
+			SELECT y.* FROM (SELECT h.id, h.name_key, ` + reasonPlace + ` AS place FROM hosts h` + hosts + `) y
+			WHERE y.place < 99 ORDER BY y.place, y.name_key LIMIT @most) x
+		JOIN hosts h ON h.id = x.id LEFT JOIN jobs ON jobs.id = h.last_backup_job_id ORDER BY x.place, x.name_key`
 	args["most"] = maxAttention
 	if err := db.Raw(query, named(query, args)...).Scan(&rows).Error; err != nil {
 		return err
@@ -287,36 +279,59 @@ func (s *Store) groups(db *gorm.DB, o *Overview, hosts string, args map[string]a
 	return db.Raw(query, named(query, args)...).Scan(&o.Groups).Error
 }
 
-// labels counts the labels that there are to choose from. Sets of labels are few; they are taken apart here.
-func (s *Store) labels(db *gorm.DB, o *Overview, f HostFilter, now time.Time) error {
-	f.Label = ""
-	where, args, err := f.conditions(s.db.Postgres(), now)
+// choices counts the labels and the versions that there are to choose from. Sets of labels are few; they are taken apart here.
+func (s *Store) choices(db *gorm.DB, o *Overview, f HostFilter, now time.Time) error {
+	all := f
+	all.Label, all.Version = "", ""
+	where, args, err := all.conditions(s.db.Postgres(), now)
 	if err != nil {
 		return err
 	}
+	label := ""
+	if f.Label != "" {
+		if label, err = labelText(f.Label); err != nil {
+			return err
+		}
+	}
 	args["overdue"] = s.overdueBefore(now)
 	var rows []struct {
-		Labels string
-		Count  int64
+		Labels  string
+		Version string
+		Count   int64
 	}
-	query := "SELECT h.labels, count(*) AS count FROM hosts h" + whereAll(where) + " GROUP BY h.labels"
+	query := "SELECT h.labels, h.agent_version AS version, count(*) AS count FROM hosts h" + whereAll(where) + " GROUP BY h.labels, h.agent_version"
 	if err := db.Raw(query, named(query, args)...).Scan(&rows).Error; err != nil {
 		return err
 	}
-	counts := map[string]map[string]int64{}
+	sets, versions := map[string]int64{}, map[string]int64{}
 	for _, r := range rows {
+		if strings.Contains(r.Labels, label) {
+			versions[r.Version] += r.Count
+		}
+		if f.Version == "" || r.Version == f.Version {
+			sets[r.Labels] += r.Count
+		}
+	}
+	counts := map[string]map[string]int64{}
+	for set, n := range sets {
 		var labels map[string]string
-		if err := json.Unmarshal([]byte(r.Labels), &labels); err != nil {
+		if err := json.Unmarshal([]byte(set), &labels); err != nil {
 			return fmt.Errorf("read labels: %w", err)
 		}
 		for k, v := range labels {
 			if counts[k] == nil {
 				counts[k] = map[string]int64{}
 			}
-			counts[k][v] += r.Count
+			counts[k][v] += n
 		}
 	}
 	o.Labels = labelCounts(counts)
+	for version, n := range versions {
+		o.Versions = append(o.Versions, VersionHosts{Version: version, Hosts: n})
+	}
+	slices.SortFunc(o.Versions, func(a, b VersionHosts) int {
+		return cmp.Or(cmp.Compare(b.Hosts, a.Hosts), cmp.Compare(a.Version, b.Version))
+	})
 	return nil
 }
 
@@ -336,16 +351,4 @@ func labelCounts(counts map[string]map[string]int64) []LabelCounts {
 		all = append(all, l)
 	}
 	return all
-}
-
-func (s *Store) versions(db *gorm.DB, o *Overview, f HostFilter, now time.Time) error {
-	f.Version = ""
-	where, args, err := f.conditions(s.db.Postgres(), now)
-	if err != nil {
-		return err
-	}
-	args["overdue"] = s.overdueBefore(now)
-	query := "SELECT h.agent_version AS version, count(*) AS hosts FROM hosts h" + whereAll(where) +
-		" GROUP BY h.agent_version ORDER BY hosts DESC, h.agent_version" + byBytes(s.db.Postgres())
-	return db.Raw(query, named(query, args)...).Scan(&o.Versions).Error
 }

@@ -43,7 +43,7 @@ func (x *fixture) fleetOf(t *testing.T) map[string]string {
 	x.backup(hosts["failing"], wire.StateFailed, 0, false)
 	x.backup(hosts["issues"], wire.StateSucceededWithIssues, 1, false)
 	x.write(t, func(tx *database.Tx) error { return raiseAlarm(tx, hosts["alarm"]) })
-	x.set(t, hosts["guard"], "guard = ?", string(mustJSON(wire.GuardReport{Broken: "line 3: no such key", Kinds: []wire.Kind{}})))
+	x.set(t, hosts["guard"], "guard_broken = true, guard = ?", string(mustJSON(wire.GuardReport{Broken: "line 3: no such key", Kinds: []wire.Kind{}})))
 	x.set(t, hosts["fine"], "guard = ?", string(mustJSON(wire.GuardReport{Summary: `"broken":"x"`, Kinds: []wire.Kind{}})))
 	x.set(t, hosts["no restic"], "restic_version = ''")
 	x.set(t, hosts["list"], "listing_error = 'wrong password'")

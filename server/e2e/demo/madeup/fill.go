@@ -181,7 +181,7 @@ func (f *filling) waiting(ctx context.Context, hosts []*machine) error {
 
 var (
 	hostColumns = []string{"id", "name", "name_key", "labels", "status", "created_at", "last_seen_at", "revoked_at", "token_sha256",
-		"enrollment_token_id", "hostname", "facts", "guard", "kinds", "reported_repositories", "agent_version", "restic_version", "protocol_version",
+		"enrollment_token_id", "hostname", "facts", "guard", "guard_broken", "kinds", "reported_repositories", "agent_version", "restic_version", "protocol_version",
 		"skew_seconds", "boot_id", "boot_number", "boot_mark", "hello_at", "clone_alarm_at", "clone_alarm", "repository_id", "snapshot_count",
 		"listing_error", "last_success_at", "last_backup_state", "last_backup_at", "last_backup_job_id", "last_backup_error", "success_bytes",
 		"latest_size_bytes"}
@@ -280,7 +280,7 @@ func (m *machine) row(f *filling) []any {
 	}
 	size := m.sizeNow
 	return []any{m.id, m.name, lower(m.name), text(m.labels()), m.status(), m.created, seen, revokedAt, hashed(AgentToken(f.o.Seed, m.id)),
-		m.tokenID, m.hostname, facts, guard, kinds, text(repositories), agent, restic, int64(wire.ProtocolVersion), m.skew, boot, number, mark, hello,
+		m.tokenID, m.hostname, facts, guard, m.guardBroken && !m.neverSeen, kinds, text(repositories), agent, restic, int64(wire.ProtocolVersion), m.skew, boot, number, mark, hello,
 		alarmAt, alarm, repository, int64(len(m.snapshots)), m.listingError, orNull(m.success), string(m.last.state), last, lastJob, m.last.code,
 		m.successBytes, size}
 }
