@@ -65,7 +65,7 @@ var rules = []rule{
 
 	{line: 4, measure: "from the order to the agent that waits among 10,000 (p99) / a bare POST and GET", database: "PostgreSQL", name: at("Dispatch/postgres"), metric: "ratio", goal: 3},
 	{line: 4, measure: "from the order to the agent that waits among 10,000 (p99) / a bare POST and GET", database: "SQLite", name: at("Dispatch/sqlite"), metric: "ratio", goal: 3},
-	{line: 4, measure: "more where the order went to another replica (p99)", database: "PostgreSQL", name: at("Dispatch/postgres"), metric: "other-replica-more-ms", goal: 1},
+	{line: 4, measure: "more where the order went to another replica (median)", database: "PostgreSQL", name: at("Dispatch/postgres"), metric: "other-replica-more-ms", goal: 1},
 
 	{line: 5, measure: "heap and stacks of a waiting agent, HTTP / a bare handler", name: at("WaitingAgents/http"), metric: "ratio", goal: 1.25},
 	{line: 5, measure: "heap and stacks of a waiting agent, TLS / a bare handler", name: at("WaitingAgents/https"), metric: "ratio", goal: 1.25},
@@ -106,9 +106,11 @@ var rules = []rule{
 	{line: 10, measure: "set-up before restic runs: one file of 2 GiB", name: at("AgentAroundRestic/one-2-GiB-file"), metric: "setup-s", goal: 0.5},
 
 	{line: 11, measure: "the fleet page at 10,000 hosts, 1,000,000 jobs (p99) / at a tenth", database: "PostgreSQL", name: at("PagesOfALargeFleet/postgres"), metric: "fleet-ratio", goal: 1.5},
+	{line: 11, measure: "the fleet page right after a change of a host (p99) / at a tenth", database: "PostgreSQL", name: at("PagesOfALargeFleet/postgres"), metric: "changed-fleet-ratio", reported: true},
 	{line: 11, measure: "a host's jobs at 10,000 hosts, 1,000,000 jobs (p99) / at a tenth", database: "PostgreSQL", name: at("PagesOfALargeFleet/postgres"), metric: "jobs-ratio", goal: 1.5},
 	{line: 11, measure: "a page of a 1,000,000-line log at 10,000 hosts, 1,000,000 jobs (p99) / at a tenth", database: "PostgreSQL", name: at("PagesOfALargeFleet/postgres"), metric: "log-ratio", goal: 1.5},
 	{line: 11, measure: "the fleet page at 10,000 hosts, 1,000,000 jobs (p99) / at a tenth", database: "SQLite", name: at("PagesOfALargeFleet/sqlite"), metric: "fleet-ratio", goal: 1.5},
+	{line: 11, measure: "the fleet page right after a change of a host (p99) / at a tenth", database: "SQLite", name: at("PagesOfALargeFleet/sqlite"), metric: "changed-fleet-ratio", reported: true},
 	{line: 11, measure: "a host's jobs at 10,000 hosts, 1,000,000 jobs (p99) / at a tenth", database: "SQLite", name: at("PagesOfALargeFleet/sqlite"), metric: "jobs-ratio", goal: 1.5},
 	{line: 11, measure: "a page of a 1,000,000-line log at 10,000 hosts, 1,000,000 jobs (p99) / at a tenth", database: "SQLite", name: at("PagesOfALargeFleet/sqlite"), metric: "log-ratio", goal: 1.5},
 
