@@ -575,7 +575,7 @@ func pagesOf(b *testing.B, engine string, hosts, jobs, lines int) map[string]tim
 		g.s.do("PATCH", "/api/hosts/"+m.HostID, map[string]any{"labels": map[string]string{"turn": strconv.Itoa(i)}}, nil)
 	}
 	pages := map[string]func(i int) []string{
-		"fleet": func(int) []string { return []string{"/api/fleet", "/api/hosts?limit=100"} },
+		"fleet":         func(int) []string { return []string{"/api/fleet", "/api/hosts?limit=100"} },
 		"changed-fleet": func(int) []string { return []string{"/api/fleet", "/api/hosts?limit=100"} },
 		"jobs": func(i int) []string {
 			return []string{"/api/jobs?limit=50&host=" + g.members[i%len(g.members)].HostID}

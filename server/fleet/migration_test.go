@@ -6,24 +6,30 @@ import (
 	"testing"
 )
 
-// migrationUpdates are the statements of step 5 that fill its columns.
-func migrationUpdates(t *testing.T, postgres bool) (updates []string) {
+// migrationUpdates are the statements of a step that fill its columns; there are want.
+func migrationUpdates(t *testing.T, postgres bool, step string, want int) (updates []string) {
 	t.Helper()
+	var text strings.Builder
 	engine := "sqlite"
 	if postgres {
 		engine = "postgres"
 	}
-	raw, err := os.ReadFile("../../migrations/" + engine + "/0005_protection.sql")
+	raw, err := os.ReadFile("../../migrations/" + engine + "/" + step + ".sql")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for statement := range strings.SplitSeq(string(raw), ";") {
+	for line := range strings.Lines(string(raw)) {
+		if !strings.HasPrefix(line, "--") { // a comment may hold what ends a statement
+			text.WriteString(line)
+		}
+	}
+	for statement := range strings.SplitSeq(text.String(), ";") {
 		if statement = strings.TrimSpace(statement); strings.HasPrefix(statement, "UPDATE hosts") {
 			updates = append(updates, statement)
 		}
 	}
-	if len(updates) != 3 {
-		t.Fatalf("got %d statements, want 3", len(updates))
+	if len(updates) != want {
+		t.Fatalf("got %d statements, want %d", len(updates), want)
 	}
 	return updates
 }

@@ -111,6 +111,38 @@ func TestAttentionNamesEachHostOnceByItsWorstReason(t *testing.T) {
 	})
 }
 
+// What a hello says of the guard is where the counts look for it, and the step that made the column finds it in what older servers kept.
+func TestABrokenGuardIsCountedFromTheHelloAndFromWhatWasKept(t *testing.T) {
+	each(t, func(t *testing.T, x *fixture) {
+		broken, sound := x.host("broken"), x.host("sound")
+		hello := func(host, why string, boot int64) {
+			t.Helper()
+			r := helloOf(fmt.Sprint("boot-", boot), boot, 1, x.clock.Now())
+			r.Guard = wire.GuardReport{Summary: `"broken":"x"`, Broken: why, Kinds: []wire.Kind{}}
+			if _, err := x.Hello(t.Context(), host, r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check := func(when string, want ...string) {
+			t.Helper()
+			var got []string
+			if err := x.db.Read(t.Context()).Raw("SELECT name FROM hosts WHERE guard_broken ORDER BY name").Scan(&got).Error; err != nil || !slices.Equal(got, want) {
+				t.Errorf("%s: got %v, %v, want %v", when, got, err, want)
+			}
+		}
+		hello(broken, "line 3", 2)
+		hello(sound, "", 2)
+		check("after the hellos", "broken")
+		x.set(t, broken, "guard_broken = false")
+		for _, statement := range migrationUpdates(t, x.db.Postgres(), "0013_counted", 1) {
+			x.write(t, func(tx *database.Tx) error { return tx.Exec(statement).Error })
+		}
+		check("after the step", "broken")
+		hello(broken, "", 3)
+		check("after it was mended")
+	})
+}
+
 // Each number of an overview is the length of a list.
 func TestCountsOfAnOverviewAreThoseOfTheLists(t *testing.T) {
 	each(t, func(t *testing.T, x *fixture) {

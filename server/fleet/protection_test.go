@@ -253,7 +253,7 @@ func TestTheColumnsOfProtectionAreThoseOfTheJobs(t *testing.T) {
 		x.write(t, func(tx *database.Tx) error {
 			return tx.Exec("UPDATE hosts SET last_backup_state = '', last_backup_at = NULL, last_backup_job_id = NULL, last_backup_error = '', success_bytes = 0, latest_size_bytes = 0").Error
 		})
-		for _, statement := range migrationUpdates(t, x.db.Postgres()) {
+		for _, statement := range migrationUpdates(t, x.db.Postgres(), "0005_protection", 3) {
 			x.write(t, func(tx *database.Tx) error { return tx.Exec(statement).Error })
 		}
 		got := read()
