@@ -3,6 +3,12 @@ import { useEffect, useState } from "react";
 /** Whole seconds until then (ms), counted down; 0 afterwards and without a time. */
 export function useSecondsLeft(until: number | undefined): number {
 	const [now, setNow] = useState(() => Date.now());
+	const [counted, setCounted] = useState(until);
+	if (counted !== until) {
+		// What is shown first counts from now, not from when this was last looked at: an alert is read out once.
+		setCounted(until);
+		setNow(Date.now());
+	}
 	useEffect(() => {
 		if (until === undefined) return;
 		const look = () => {
