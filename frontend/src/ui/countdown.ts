@@ -11,12 +11,10 @@ export function useSecondsLeft(until: number | undefined): number {
 	}
 	useEffect(() => {
 		if (until === undefined) return;
-		const look = () => {
+		const timer = setInterval(() => {
 			setNow(Date.now());
 			if (Date.now() >= until) clearInterval(timer);
-		};
-		const timer = setInterval(look, 1000);
-		look();
+		}, 1000);
 		return () => clearInterval(timer);
 	}, [until]);
 	return until === undefined ? 0 : Math.max(0, Math.ceil((until - now) / 1000));
