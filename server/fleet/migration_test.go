@@ -9,7 +9,6 @@ import (
 // migrationUpdates are the statements of a step that fill its columns; there are want.
 func migrationUpdates(t *testing.T, postgres bool, step string, want int) (updates []string) {
 	t.Helper()
-	var text strings.Builder
 	engine := "sqlite"
 	if postgres {
 		engine = "postgres"
@@ -18,6 +17,7 @@ func migrationUpdates(t *testing.T, postgres bool, step string, want int) (updat
 	if err != nil {
 		t.Fatal(err)
 	}
+	var text strings.Builder
 	for line := range strings.Lines(string(raw)) {
 		if !strings.HasPrefix(line, "--") { // a comment may hold what ends a statement
 			text.WriteString(line)

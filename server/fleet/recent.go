@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
@@ -39,8 +38,8 @@ type news interface {
 // recentOverview is the newest of one kind. Its fields are for the one who has the turn.
 type recentOverview struct {
 	turn     chan struct{}
-	mark     time.Time // of the news, from before it was counted; zero: none was yet
-	at       time.Time
+	mark     time.Time // of the news, from before it was counted
+	at       time.Time // zero, and so too old, until one was
 	overview Overview
 }
 
@@ -65,11 +64,7 @@ func (r *recent) of(key string) *recentOverview {
 // all take the next.
 func (r *recent) overview(ctx context.Context, f HostFilter, group string, count func(now time.Time) (Overview, error)) (Overview, error) {
 	asked := r.news.Mark()
-	key, err := json.Marshal([]any{f, group})
-	if err != nil {
-		return Overview{}, fmt.Errorf("name an overview: %w", err)
-	}
-	o := r.of(string(key))
+	o := r.of(fmt.Sprintf("%#v %q", f, group))
 	select {
 	case o.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -80,7 +75,7 @@ func (r *recent) overview(ctx context.Context, f HostFilter, group string, count
 	if err != nil {
 		return Overview{}, err
 	}
-	if age := at.Sub(o.at); !o.mark.IsZero() && (o.mark.After(asked) || age >= 0 && age < recentFor && r.news.Quiet(o.mark, countedTopics...)) {
+	if age := at.Sub(o.at); o.mark.After(asked) || age >= 0 && age < recentFor && r.news.Quiet(o.mark, countedTopics...) {
 		return o.overview, nil
 	}
 	mark := r.news.Mark()

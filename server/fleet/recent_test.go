@@ -68,8 +68,8 @@ func (c *changing) change() {
 	c.changed = at
 }
 
-// Those who ask while one is being counted take that one, or all of them the next if something changed meanwhile, however much changes. One who goes away, and a
-// count that fails, leave the others theirs.
+// Those who ask while one is being counted take that one, or all of them the next if something changed meanwhile, however much
+// changes. One who goes away, and a count that fails, leave the others theirs.
 func TestOverviewsAreCountedOnceForAllWhoWait(t *testing.T) {
 	for name, c := range map[string]struct {
 		change, fail bool
