@@ -571,12 +571,13 @@ func pagesOf(b *testing.B, engine string, hosts, jobs, lines int) map[string]tim
 	g.s.reaches(j.ID, 10*time.Minute, wire.StateSucceeded)
 	g.s.complete(j.ID)
 	g.stop()
-	change := func(i int) {
-		g.s.do("PATCH", "/api/hosts/"+m.HostID, map[string]any{"labels": map[string]string{"turn": strconv.Itoa(i)}}, nil)
-	}
-	pages := map[string]func(i int) []string{
-		"fleet":         func(int) []string { return []string{"/api/fleet", "/api/hosts?limit=100"} },
-		"changed-fleet": func(int) []string { return []string{"/api/fleet", "/api/hosts?limit=100"} },
+	fleet := []string{"/api/fleet", "/api/hosts?limit=100"}
+	pages := map[string]func(i int) []string{ // what is asked for; what a page needs before is not timed
+		"fleet": func(int) []string { return fleet },
+		"changed-fleet": func(i int) []string {
+			g.s.do("PATCH", "/api/hosts/"+m.HostID, map[string]any{"labels": map[string]string{"turn": strconv.Itoa(i)}}, nil)
+			return fleet
+		},
 		"jobs": func(i int) []string {
 			return []string{"/api/jobs?limit=50&host=" + g.members[i%len(g.members)].HostID}
 		},
@@ -588,11 +589,9 @@ func pagesOf(b *testing.B, engine string, hosts, jobs, lines int) map[string]tim
 	for name, page := range pages {
 		var all []time.Duration
 		for i := range 320 {
-			if name == "changed-fleet" {
-				change(i)
-			}
+			paths := page(i)
 			begun := time.Now()
-			for _, path := range page(i) {
+			for _, path := range paths {
 				var raw json.RawMessage
 				g.s.do("GET", path, nil, &raw)
 			}
