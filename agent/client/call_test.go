@@ -8,6 +8,7 @@ import (
 	"log"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -355,5 +356,33 @@ func TestLargeBodiesAreCompressedOnce(t *testing.T) {
 	}
 	if got := s.requests()[0]; got.body != string(data) || got.header.Get("Content-Encoding") != "zstd" {
 		t.Errorf("finish: its bytes changed on the way")
+	}
+}
+
+// TestAConnectionIsUsedAgain whatever the server answers: ten thousand agents that shake hands anew for each poll would take
+// the server many times the processor time.
+func TestAConnectionIsUsedAgain(t *testing.T) {
+	var mu sync.Mutex
+	from := map[string]bool{}
+	_, c := serve(t, func(n int, w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		from[r.RemoteAddr] = true
+		mu.Unlock()
+		switch n % 4 {
+		case 0:
+			say(w, 200, "application/json", `{"mark":"m","unknown":"`+strings.Repeat("x", 100_000)+`"}`)
+		case 1:
+			problem(w, 409, `{"status":409,"code":"job_gone"}`)
+		case 2:
+			problem(w, 503, `{"status":503,"code":"starting"}`)
+		case 3:
+			say(w, 502, "text/html", "<html>"+strings.Repeat("proxy ", 10_000))
+		}
+	})
+	for range 12 {
+		c.Poll(t.Context(), wire.PollQuery{Boot: "b"})
+	}
+	if len(from) != 1 {
+		t.Errorf("the polls came over %d connections, want one for all", len(from))
 	}
 }
