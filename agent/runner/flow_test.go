@@ -806,6 +806,28 @@ func TestRepositoryIDIsAskedOncePerLocation(t *testing.T) {
 	}
 }
 
+// TestARepositoryThatIsMadeIsAskedForItsID: another one may have been in its place. Jobs that begin before the list after the
+// init is there ask too.
+func TestARepositoryThatIsMadeIsAskedForItsID(t *testing.T) {
+	s, m := start(t)
+	m.timing.Ride = 10 * time.Millisecond
+	m.boot()
+	m.settled(m.backup())
+	m.write("restic/list-waits", "")
+	made := s.queue(wire.KindInit, &wire.InitSpec{})
+	m.waitFor("the init to end", func() bool { return s.is(func() bool { return made.state.Terminal() }) })
+	next := m.backup()
+	m.waitFor("the backup to end", func() bool { return s.is(func() bool { return next.state.Terminal() }) })
+	if got := m.lines("restic/cats"); got != 2 {
+		t.Errorf("restic was asked for the id %d times, want once for each of the two repositories", got)
+	}
+	os.Remove(m.path("restic/list-waits"))
+	m.settled(next)
+	if made.state != wire.StateSucceeded || next.state != wire.StateSucceeded {
+		t.Errorf("got %s and %s, want both to succeed", made.state, next.state)
+	}
+}
+
 func TestLateResultIsKeptAsSuch(t *testing.T) {
 	s, m := start(t)
 	m.write("restic/wait", "")

@@ -141,7 +141,7 @@ func (l *listing) collect(access restic.Access, s *spill) (id string, err error)
 		l.job.mu.Unlock()
 		l.hurry()
 	}
-	if id, err = l.repositoryID(access); err != nil {
+	if id, err = l.ids.learn(l.ctx, access, l.now()); err != nil {
 		return "", err
 	}
 	return id, s.end()
@@ -174,14 +174,6 @@ func (l *listing) tellFailure(token string, why error) {
 	_ = l.until(ctx, func(ctx context.Context) error {
 		return l.client.CommitListing(ctx, l.ref(), token, wire.CommitRequest{Error: why.Error()})
 	})
-}
-
-// repositoryID is that of the repository that was just listed.
-func (l *listing) repositoryID(access restic.Access) (string, error) {
-	if l.kind() == wire.KindInit {
-		l.ids.forget(access.Repository.URL) // there was another one, or none
-	}
-	return l.ids.learn(l.ctx, access, l.now())
 }
 
 // finishRoom is kept free of the listing in a finish.

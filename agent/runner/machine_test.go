@@ -122,6 +122,7 @@ cat)
 	if [ -e $D/cat-fails ]; then echo "Fatal: wrong password or no key found" >&2; exit 12; fi
 	echo cat >>$D/cats
 	echo '{"version":2,"id":"` + "abababababababababababababababababababababababababababababababab" + `","chunker_polynomial":"25b468838dcb75"}'; exit 0 ;;
+init) echo '{"message_type":"initialized","id":"` + "abababababababababababababababababababababababababababababababab" + `","repository":"r"}'; exit 0 ;;
 unlock) echo unlock >>$D/unlocks; exit 0 ;;
 list) exit 0 ;;
 snapshots)

@@ -225,10 +225,10 @@ func (j *job) prepare(ctx context.Context) (string, error) {
 		return "", err
 	}
 	id := ""
-	if spec.Kind() != wire.KindInit {
-		if id, err = j.ids.learn(ctx, access, j.now()); err != nil {
-			return "", err
-		}
+	if spec.Kind() == wire.KindInit {
+		j.ids.forget(access.Repository.URL) // there is none, or restic makes none
+	} else if id, err = j.ids.learn(ctx, access, j.now()); err != nil {
+		return "", err
 	}
 	j.plan = p
 	return id, nil
