@@ -147,9 +147,12 @@ func TestRoundtrip(t *testing.T) {
 			t.Errorf("backup into a missing repository: got %s", gone)
 		}
 		a.init()
-		s.run(a.hostID, wire.KindSnapshots, nil, wire.StateSucceeded)
 		if page := a.listed(); len(page.Snapshots) != 0 {
 			t.Errorf("snapshots of a new repository: got %d", len(page.Snapshots))
+		}
+		s.run(a.hostID, wire.KindBackup, map[string]any{"paths": []string{source}}, wire.StateSucceeded)
+		if page := a.listed(); len(page.Snapshots) != 1 {
+			t.Errorf("snapshots after the first backup into it: got %d", len(page.Snapshots))
 		}
 	})
 }

@@ -188,7 +188,14 @@ func (s *Store) commitListing(tx *database.Tx, l listingRow, repository string, 
 // that is newer than the token.
 func (s *Store) lockList(tx *database.Tx, l listingRow, repository string) (idSet, error) {
 	if l.BaseRepository != "" && l.BaseRepository != repository {
-		return nil, errListing // the parts were thinned by another repository's list
+		// It is of another repository than the host's, unless the job has made that one there.
+		made, err := madeInPlace(tx, l)
+		if err != nil {
+			return nil, err
+		}
+		if !made {
+			return nil, errListing
+		}
 	}
 	err := tx.Exec("INSERT INTO repositories (id, created_at) VALUES (?, ?) ON CONFLICT (id) DO NOTHING", repository, tx.Now).Error
 	if err != nil {
@@ -202,6 +209,17 @@ func (s *Store) lockList(tx *database.Tx, l listingRow, repository string) (idSe
 		return nil, errListing
 	}
 	return s.known.of(tx.DB, repository, orders[0])
+}
+
+// madeInPlace reports whether the listing is of an init of the host's own repository that held the one that was known when the
+// token was drawn. restic 0.14 does not tell the new id before.
+func madeInPlace(tx *database.Tx, l listingRow) (bool, error) {
+	var n int64
+	err := tx.Raw("SELECT count(*) FROM jobs WHERE id = ? AND kind = ? AND repository_id = ? AND target_setting IS NULL", l.JobID, wire.KindInit, l.BaseRepository).Scan(&n).Error
+	if err != nil {
+		return false, fmt.Errorf("read job %s: %w", l.JobID, err)
+	}
+	return n > 0, nil
 }
 
 // tellHosts links the host to the repository, unless the list is of another one than its own, and counts and wakes every

@@ -2,9 +2,11 @@ package fleet
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
+	"restic-manager/server/fault"
 	"restic-manager/shared/wire"
 )
 
@@ -81,6 +83,53 @@ func TestFinishSaysWhenItsListWasNotTakenAndTheResultStands(t *testing.T) {
 			x.wantState(id, wire.StateSucceeded)
 			if ids, _ := x.shown(host, false); len(ids) != 3 {
 				t.Errorf("%s: got %v, want the old list", what, ids)
+			}
+		}
+	})
+}
+
+// TestAnInitInPlaceOfARepositoryEmptiesTheList: the old repository is gone, and the host's list with it, also where nothing runs after
+// the init but its own listing. restic 0.14 does not tell the id of the new one, so that the finish does not.
+func TestAnInitInPlaceOfARepositoryEmptiesTheList(t *testing.T) {
+	each(t, func(t *testing.T, x *fixture) {
+		for i, c := range []struct{ told, rides, late bool }{{true, true, false}, {true, false, false}, {true, false, true}, {false, true, false}, {false, false, false}} {
+			host := x.host(fmt.Sprintf("h%d", i))
+			if err := x.list(host, x.draw(host, x.queue(host, wire.KindSnapshots)), repo(5), snapshotLines(1, 3, "h"), 9); err != nil {
+				t.Fatal(err)
+			}
+			init := x.queue(host, wire.KindInit)
+			if _, err := x.Accept(t.Context(), host, init, wire.AcceptRequest{Lease: hex32(1), Delivery: 1}); err != nil {
+				t.Fatal(err)
+			}
+			if err := x.Start(t.Context(), host, init, hex32(1), wire.StartRequest{StartNonce: hex32(2)}); err != nil {
+				t.Fatal(err)
+			}
+			drawn, stray := x.draw(host, init), x.draw(host, x.queue(host, wire.KindBackup))
+			r := wire.FinishRequest{State: wire.StateSucceeded, LogSHA256: shaHex(nil), Summary: &wire.Summary{}}
+			if c.told {
+				r.Summary.RepositoryID = repo(6 + i)
+			}
+			if c.rides {
+				r.Listing = riding(drawn, repo(6+i), nil)
+			}
+			if reply, err := x.Finish(t.Context(), host, init, hex32(1), mustJSON(r), r); err != nil || reply.ListingRefused {
+				t.Fatalf("%+v: finish: got %+v, %v", c, reply, err)
+			}
+			if c.late {
+				drawn = x.draw(host, init)
+			}
+			if err := x.list(host, stray, repo(40), nil, 9); !fault.Is(err, wire.ProblemListingSuperseded) {
+				t.Errorf("%+v: a backup's list of a third repository: got %v, want %s", c, err, wire.ProblemListingSuperseded)
+			}
+			if !c.rides {
+				if err := x.list(host, drawn, repo(6+i), nil, 9); err != nil {
+					t.Errorf("%+v: the list of the new repository: %v", c, err)
+				}
+			}
+			ids, page := x.shown(host, false)
+			h, err := x.HostByID(t.Context(), host)
+			if err != nil || len(ids) != 0 || h.SnapshotCount != 0 || page.RefreshedAt == nil || *h.RepositoryID != repo(6+i) {
+				t.Errorf("%+v: got %v, refreshed at %v, a count of %d of %s, %v, want an empty list of the new repository", c, ids, page.RefreshedAt, h.SnapshotCount, *h.RepositoryID, err)
 			}
 		}
 	})
