@@ -158,7 +158,7 @@ func TestCountsOfAnOverviewAreThoseOfTheLists(t *testing.T) {
 			return page.Total
 		}
 		checked := 0
-		for _, f := range []HostFilter{{}, {Label: "env=prod"}, {Label: "site"}, {Search: "f"}, {Version: "1.1"}, {Statuses: []string{"online", "revoked"}}, {OlderThan: 2 * time.Hour}, {NewerThan: 24 * time.Hour},
+		for _, f := range []HostFilter{{}, {Label: "env=prod"}, {Label: "env=prod", Version: "1.1"}, {Label: "site"}, {Search: "f"}, {Version: "1.1"}, {Statuses: []string{"online", "revoked"}}, {OlderThan: 2 * time.Hour}, {NewerThan: 24 * time.Hour},
 			{Protections: []Protection{Failing, AtRisk}}, {Label: "env=none"}} {
 			o, err := x.Overview(t.Context(), f, "env")
 			if err != nil {
