@@ -197,6 +197,57 @@ func TestInterleavedListingsShowTheNewestCommitted(t *testing.T) {
 	})
 }
 
+// TestAListOfTheRepositoryBeforeLeavesTheHostWithItsNewOne: a machine is moved to another repository while a job about the old one is
+// under way. The list is taken as that of the old one, and the host is not tied to it again.
+func TestAListOfTheRepositoryBeforeLeavesTheHostWithItsNewOne(t *testing.T) {
+	each(t, func(t *testing.T, x *fixture) {
+		stays := x.host("stays")
+		if err := x.list(stays, x.draw(stays, x.queue(stays, wire.KindSnapshots)), repo(5), snapshotLines(1, 3, "h"), 9); err != nil {
+			t.Fatal(err)
+		}
+		begin := func(host, repository string) string {
+			id := x.queue(host, wire.KindSnapshots)
+			if _, err := x.Accept(t.Context(), host, id, wire.AcceptRequest{Lease: hex32(1), Delivery: 1}); err != nil {
+				t.Fatal(err)
+			}
+			if err := x.Start(t.Context(), host, id, hex32(1), wire.StartRequest{StartNonce: hex32(2), RepositoryID: repository}); err != nil {
+				t.Fatal(err)
+			}
+			return id
+		}
+		for i, c := range []struct{ drawnBefore, next bool }{{true, false}, {false, false}, {true, true}} {
+			host := x.host(fmt.Sprintf("moves-%d", i))
+			old := begin(host, repo(5))
+			token := ""
+			if c.drawnBefore {
+				token = x.draw(host, old)
+			}
+			if err := x.db.Write(t.Context(), func(tx *database.Tx) error { return untieHosts(tx, []string{host}) }); err != nil {
+				t.Fatal(err)
+			}
+			if !c.drawnBefore {
+				token = x.draw(host, old)
+			}
+			want := ""
+			if c.next {
+				x.finish(host, old, 0, shaHex(nil))
+				want = repo(6)
+				begin(host, want)
+			}
+			if err := x.list(host, token, repo(5), snapshotLines(1, 4+i, "h"), 9); err != nil {
+				t.Errorf("%+v: %v", c, err)
+			}
+			if ids, _ := x.shown(stays, true); len(ids) != 4+i {
+				t.Errorf("%+v: a host of the old repository shows %v, want the new list", c, ids)
+			}
+			h, err := x.HostByID(t.Context(), host)
+			if err != nil || h.SnapshotCount != 0 || h.RepositoryID == nil && want != "" || h.RepositoryID != nil && *h.RepositoryID != want {
+				t.Errorf("%+v: got a host of repository %v with %d snapshots, %v, want %q and none", c, h.RepositoryID, h.SnapshotCount, err, want)
+			}
+		}
+	})
+}
+
 func TestListingPartsAreCheckedAndTheirFailureIsShown(t *testing.T) {
 	each(t, func(t *testing.T, x *fixture) {
 		host := x.host("a")
@@ -276,8 +327,24 @@ func TestPoisonInAListingIsShownAndNeverFails(t *testing.T) {
 	})
 }
 
+// hears waits until x hears what y publishes: it listens from some moment on, and takes no cursor from before.
+func (x *fixture) hears(y *fixture) {
+	x.t.Helper()
+	begun, err := x.Changes(x.t.Context(), "", 0)
+	for heard := false; err == nil && !heard; {
+		y.db.Publish(database.TopicAudit)
+		var page ChangesPage
+		page, err = x.Changes(x.t.Context(), begun.Next, 100*time.Millisecond)
+		heard = slices.Contains(page.Topics, database.TopicAudit)
+	}
+	if err != nil {
+		x.t.Fatal(err)
+	}
+}
+
 func TestChangesTellsWhatIsNewAndDoesNotAskInACircle(t *testing.T) {
 	each(t, func(t *testing.T, x *fixture) {
+		x.hears(x.replica())
 		first, err := x.Changes(t.Context(), "", 0)
 		if err != nil || first.All || len(first.Topics) != 0 {
 			t.Fatalf("the first: got %+v, %v, want a cursor alone", first, err)
@@ -317,20 +384,11 @@ func TestChangesTellsWhatIsNewAndDoesNotAskInACircle(t *testing.T) {
 func TestChangesAreToldByReplicasInTurn(t *testing.T) {
 	each(t, func(t *testing.T, x *fixture) {
 		y := x.replica()
+		y.hears(x)
+		x.hears(y)
+		x.clock.Advance(2 * changesOverlap)
 		first, err := x.Changes(t.Context(), "", 0)
 		if err != nil {
-			t.Fatal(err)
-		}
-		for heard := false; !heard; { // y listens from some moment on
-			x.db.Publish(database.TopicAudit)
-			page, err := y.Changes(t.Context(), first.Next, 100*time.Millisecond)
-			if err != nil {
-				t.Fatal(err)
-			}
-			heard = slices.Contains(page.Topics, database.TopicAudit)
-		}
-		x.clock.Advance(2 * changesOverlap)
-		if first, err = x.Changes(t.Context(), "", 0); err != nil {
 			t.Fatal(err)
 		}
 		x.clock.Advance(time.Millisecond)

@@ -254,10 +254,13 @@ func (s *Store) tellHosts(tx *database.Tx, l listingRow, repository string, touc
 	return nil
 }
 
-// linkHost ties the host to the repository that its list is of; linked is false when it was.
+// linkHost ties the host to the repository that its list is of; linked is false when it was, or when it uses another one by now: it
+// was tied to another since the token was drawn, or to none since the job learnt which one it uses.
 func linkHost(tx *database.Tx, l listingRow, repository string) (linked bool, err error) {
-	done := tx.Exec("UPDATE hosts SET repository_id = ?, listing_error = '' WHERE id = ? AND (repository_id IS NULL OR repository_id <> ? OR listing_error <> '')",
-		repository, l.HostID, repository)
+	done := tx.Exec(`UPDATE hosts SET repository_id = @repository, listing_error = '' WHERE id = @host AND (
+		repository_id = @repository AND listing_error <> '' OR repository_id = @base AND @base <> @repository
+		OR repository_id IS NULL AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = @job AND jobs.repository_id <> ''))`,
+		map[string]any{"repository": repository, "host": l.HostID, "base": l.BaseRepository, "job": l.JobID})
 	if done.Error != nil {
 		return false, fmt.Errorf("link host %s to its repository: %w", l.HostID, done.Error)
 	}
@@ -305,9 +308,9 @@ func remembered(tx *database.Tx, repository string, done *gorm.DB) error {
 func rememberListed(tx *database.Tx, jobID, repository string) error {
 	done := tx.Exec(`INSERT INTO repository_maintenance (repository_id, setting_id, host_id)
 		SELECT ?, s.id, CASE WHEN s.url LIKE '%{host}%' THEN hr.host_id END
-		FROM jobs JOIN host_repositories hr ON hr.host_id = jobs.host_id JOIN repository_settings s ON s.id = hr.setting_id
-		WHERE jobs.id = ? AND jobs.repository_name = 'server'
-		ON CONFLICT (repository_id) DO NOTHING`, repository, jobID)
+		FROM jobs JOIN hosts ON hosts.id = jobs.host_id JOIN host_repositories hr ON hr.host_id = jobs.host_id JOIN repository_settings s ON s.id = hr.setting_id
+		WHERE jobs.id = ? AND jobs.repository_name = 'server' AND hosts.repository_id = ?
+		ON CONFLICT (repository_id) DO NOTHING`, repository, jobID, repository)
 	return remembered(tx, repository, done)
 }
 
