@@ -66,17 +66,11 @@ func recordSuccess(tx *database.Tx, j job.Job, bytes int64) error {
 	return nil
 }
 
-// lockForEnds locks the hosts of those jobs that may end now, before the jobs' own rows are: the end of a backup is
-// noted on its host. It gives the hosts that are locked; what another transaction has in hand is left to the next sweep.
-func lockForEnds(tx *database.Tx, due map[string]any) (locked map[string]bool, err error) {
-	var ids []string
-	query := "SELECT id FROM hosts WHERE id IN (SELECT host_id" + dueJobs + ") ORDER BY id" + skipLocked(tx)
-	if err := tx.Raw(query, due).Scan(&ids).Error; err != nil {
+// lockForEnds locks those of the hosts that it can, before the rows of jobs that may end now are: the end of a backup is noted on its
+// host. What another transaction has in hand is left to the next sweep.
+func lockForEnds(tx *database.Tx, hosts []string) (locked []string, err error) {
+	if err := tx.Raw("SELECT id FROM hosts WHERE id IN ? ORDER BY id"+skipLocked(tx), hosts).Scan(&locked).Error; err != nil {
 		return nil, fmt.Errorf("lock the hosts of what is due: %w", err)
-	}
-	locked = make(map[string]bool, len(ids))
-	for _, id := range ids {
-		locked[id] = true
 	}
 	return locked, nil
 }

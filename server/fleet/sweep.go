@@ -153,25 +153,34 @@ func (s *Store) sweepJobs(ctx context.Context, begun time.Time, after int64, rep
 		if tx.Now.Sub(begun) > job.SweepAway {
 			return errSweptTooLong
 		}
-		counted, ended, last = SweepReport{}, nil, after
+		counted, ended, n, last = SweepReport{}, nil, 0, after
 		due := map[string]any{
 			"now": tx.Now, "hold": tx.Now.Add(-wire.HoldAfterSilence), "lost": tx.Now.Add(-wire.LostAfter),
 			"after": after, "limit": sweepBatch,
 		}
-		hosts, err := lockForEnds(tx, due)
+		// What this sweep cannot judge it does not lock either: another replica's, at the same moment, could not.
+		var found []struct {
+			Number     int64
+			ID, HostID string
+		}
+		if err := tx.Raw("SELECT number, id, host_id"+dueJobs, due).Scan(&found).Error; err != nil || len(found) == 0 {
+			return err
+		}
+		var ids, hosts []string
+		for _, f := range found {
+			ids, hosts, last = append(ids, f.ID), append(hosts, f.HostID), f.Number
+		}
+		n = len(found)
+		locked, err := lockForEnds(tx, hosts)
 		if err != nil {
 			return err
 		}
 		var rows []jobRow
-		if err := tx.Raw("SELECT "+ruleColumns+dueJobs+skipLocked(tx), due).Scan(&rows).Error; err != nil {
+		if err := tx.Raw("SELECT "+ruleColumns+" FROM jobs WHERE id IN ? AND (kind <> ? OR host_id IN ?) ORDER BY number"+skipLocked(tx),
+			ids, wire.KindBackup, locked).Scan(&rows).Error; err != nil {
 			return err
 		}
-		n = len(rows)
 		for _, row := range rows {
-			last = row.Number
-			if row.Kind == wire.KindBackup && !hosts[row.HostID] {
-				continue // a message of the host is under way: the next sweep looks again
-			}
 			j, err := s.judge(tx, row, &counted)
 			if err != nil {
 				return err
