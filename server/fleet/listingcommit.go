@@ -212,7 +212,7 @@ func (s *Store) lockList(tx *database.Tx, l listingRow, repository string) (idSe
 }
 
 // madeInPlace reports whether the listing is of an init of the host's own repository that held the one that was known when the
-// token was drawn. restic 0.14 does not tell the new id before.
+// token was drawn. restic 0.14 does not tell the new id before. A line that was left out as known there is missed when it is added.
 func madeInPlace(tx *database.Tx, l listingRow) (bool, error) {
 	var n int64
 	err := tx.Raw("SELECT count(*) FROM jobs WHERE id = ? AND kind = ? AND repository_id = ? AND target_setting IS NULL", l.JobID, wire.KindInit, l.BaseRepository).Scan(&n).Error

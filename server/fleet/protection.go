@@ -65,12 +65,3 @@ func recordSuccess(tx *database.Tx, j job.Job, bytes int64) error {
 	}
 	return nil
 }
-
-// lockForEnds locks those of the hosts that it can, before the rows of jobs that may end now are: the end of a backup is noted on its
-// host. What another transaction has in hand is left to the next sweep.
-func lockForEnds(tx *database.Tx, hosts []string) (locked []string, err error) {
-	if err := tx.Raw("SELECT id FROM hosts WHERE id IN ? ORDER BY id"+skipLocked(tx), hosts).Scan(&locked).Error; err != nil {
-		return nil, fmt.Errorf("lock the hosts of what is due: %w", err)
-	}
-	return locked, nil
-}

@@ -158,7 +158,6 @@ func (s *Store) sweepJobs(ctx context.Context, begun time.Time, after int64, rep
 			"now": tx.Now, "hold": tx.Now.Add(-wire.HoldAfterSilence), "lost": tx.Now.Add(-wire.LostAfter),
 			"after": after, "limit": sweepBatch,
 		}
-		// What this sweep cannot judge it does not lock either: another replica's, at the same moment, could not.
 		var found []struct {
 			Number     int64
 			ID, HostID string
@@ -171,13 +170,8 @@ func (s *Store) sweepJobs(ctx context.Context, begun time.Time, after int64, rep
 			ids, hosts, last = append(ids, f.ID), append(hosts, f.HostID), f.Number
 		}
 		n = len(found)
-		locked, err := lockForEnds(tx, hosts)
+		rows, err := lockForEnds(tx, ids, hosts)
 		if err != nil {
-			return err
-		}
-		var rows []jobRow
-		if err := tx.Raw("SELECT "+ruleColumns+" FROM jobs WHERE id IN ? AND (kind <> ? OR host_id IN ?) ORDER BY number"+skipLocked(tx),
-			ids, wire.KindBackup, locked).Scan(&rows).Error; err != nil {
 			return err
 		}
 		for _, row := range rows {
@@ -201,6 +195,18 @@ func (s *Store) sweepJobs(ctx context.Context, begun time.Time, after int64, rep
 	s.figures.requeued(counted.Requeued)
 	s.figures.ended(ended...)
 	return n, last, nil
+}
+
+// lockForEnds locks those of the jobs that can be judged now. The end of a backup is noted on its host, whose row is locked before the
+// job's; what another transaction has in hand is left to the next sweep. A job that this sweep cannot judge it does not lock either, or
+// another replica's at the same moment could not.
+func lockForEnds(tx *database.Tx, ids, hosts []string) (rows []jobRow, err error) {
+	var locked []string
+	if err := tx.Raw("SELECT id FROM hosts WHERE id IN ? ORDER BY id"+skipLocked(tx), hosts).Scan(&locked).Error; err != nil {
+		return nil, fmt.Errorf("lock the hosts of what is due: %w", err)
+	}
+	err = tx.Raw("SELECT "+ruleColumns+" FROM jobs WHERE id IN ? AND (kind <> ? OR host_id IN ?) ORDER BY number"+skipLocked(tx), ids, wire.KindBackup, locked).Scan(&rows).Error
+	return rows, err
 }
 
 // judge applies every decision that is due on a locked job.
