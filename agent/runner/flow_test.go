@@ -823,9 +823,8 @@ func TestARepositoryThatIsMadeIsAskedForItsID(t *testing.T) {
 	}
 	os.Remove(m.path("restic/list-waits"))
 	m.settled(next)
-	if made.state != wire.StateSucceeded || next.state != wire.StateSucceeded {
-		t.Errorf("got %s and %s, want both to succeed", made.state, next.state)
-	}
+	m.wants(made, wire.StateSucceeded, "", 2)
+	m.wants(next, wire.StateSucceeded, "", 2)
 }
 
 func TestLateResultIsKeptAsSuch(t *testing.T) {

@@ -58,7 +58,7 @@ const waitLimit = 60 * time.Second
 
 const testToken = wire.AgentTokenPrefix + "0123456789abcdef0123456789abcdef0123456789a"
 
-var testRepository = strings.Repeat("ab", 32)
+const testRepository = "abababababababababababababababababababababababababababababababab"
 
 // quick is the protocol's timing, shortened.
 var quick = Timing{
@@ -121,8 +121,8 @@ cat)
 	while [ -e $D/cat-waits ] && [ ! -e $D/go ]; do echo cat >>$D/cats; sleep 0.02; done
 	if [ -e $D/cat-fails ]; then echo "Fatal: wrong password or no key found" >&2; exit 12; fi
 	echo cat >>$D/cats
-	echo '{"version":2,"id":"` + "abababababababababababababababababababababababababababababababab" + `","chunker_polynomial":"25b468838dcb75"}'; exit 0 ;;
-init) echo '{"message_type":"initialized","id":"` + "abababababababababababababababababababababababababababababababab" + `","repository":"r"}'; exit 0 ;;
+	echo '{"version":2,"id":"` + testRepository + `","chunker_polynomial":"25b468838dcb75"}'; exit 0 ;;
+init) echo '{"message_type":"initialized","id":"` + testRepository + `","repository":"r"}'; exit 0 ;;
 unlock) echo unlock >>$D/unlocks; exit 0 ;;
 list) exit 0 ;;
 snapshots)

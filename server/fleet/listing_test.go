@@ -207,9 +207,7 @@ func TestAListOfTheRepositoryBeforeLeavesTheHostWithItsNewOne(t *testing.T) {
 		}
 		begin := func(host, repository string) string {
 			id := x.queue(host, wire.KindSnapshots)
-			if _, err := x.Accept(t.Context(), host, id, wire.AcceptRequest{Lease: hex32(1), Delivery: 1}); err != nil {
-				t.Fatal(err)
-			}
+			x.take(host, id, 1)
 			if err := x.Start(t.Context(), host, id, hex32(1), wire.StartRequest{StartNonce: hex32(2), RepositoryID: repository}); err != nil {
 				t.Fatal(err)
 			}

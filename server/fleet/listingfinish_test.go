@@ -98,12 +98,7 @@ func TestAnInitInPlaceOfARepositoryEmptiesTheList(t *testing.T) {
 				t.Fatal(err)
 			}
 			init := x.queue(host, wire.KindInit)
-			if _, err := x.Accept(t.Context(), host, init, wire.AcceptRequest{Lease: hex32(1), Delivery: 1}); err != nil {
-				t.Fatal(err)
-			}
-			if err := x.Start(t.Context(), host, init, hex32(1), wire.StartRequest{StartNonce: hex32(2)}); err != nil {
-				t.Fatal(err)
-			}
+			x.begin(host, init, 1)
 			drawn, stray := x.draw(host, init), x.draw(host, x.queue(host, wire.KindBackup))
 			r := wire.FinishRequest{State: wire.StateSucceeded, LogSHA256: shaHex(nil), Summary: &wire.Summary{}}
 			if c.told {
